@@ -390,12 +390,14 @@ export function printReason(code: FaultCode, policy?: string): string {
 }
 
 /** Reads a peer's `x-ambient-reason`; unknown codes and junk give `undefined`. */
-export function parseReason(text: string | undefined): { code: FaultCode; policy?: string } | undefined {
+export function parseReason(
+  text: string | undefined,
+): { code: FaultCode; policy?: string } | undefined {
   if (text === undefined || text.length > 512) return undefined;
   const [code = '', rest] = text.split('; policy=', 2);
   if (!Object.hasOwn(faults, code)) return undefined;
   if (rest === undefined) return { code: code as FaultCode };
-  const clean = [...rest].every((c) => c > ' ' && c <= '~' && c !== ';' && c !== '"');
+  const clean = Array.from(rest).every((c) => c > ' ' && c <= '~' && c !== ';' && c !== '"');
   return clean ? { code: code as FaultCode, policy: rest } : { code: code as FaultCode };
 }
 

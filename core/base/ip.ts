@@ -65,10 +65,7 @@ function parseV6(text: string): Uint8Array | undefined {
 }
 
 const isMapped = (b: Uint8Array): boolean =>
-  b.length === 16 &&
-  b[10] === 255 &&
-  b[11] === 255 &&
-  b.subarray(0, 10).every((x) => x === 0);
+  b.length === 16 && b[10] === 255 && b[11] === 255 && b.subarray(0, 10).every((x) => x === 0);
 
 /** Text to 4 or 16 bytes, network order; zone ids, leading zeros and garbage give `undefined`. */
 export function parseIpBytes(text: string): Uint8Array | undefined {
