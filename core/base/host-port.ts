@@ -61,7 +61,8 @@ export function parseAuthority(text: string): Authority | undefined {
   const ip = parseIp(host);
   if (ip) return { kind: 'ip', ip, port };
   const lastLabel = host.slice(host.lastIndexOf('.') + 1);
-  if (lastLabel !== '' && Array.from(lastLabel).every((c) => c >= '0' && c <= '9')) return undefined;
+  if (lastLabel !== '' && Array.from(lastLabel).every((c) => c >= '0' && c <= '9'))
+    return undefined;
   return isHostname(host) ? { kind: 'host', host: host.toLowerCase(), port } : undefined;
 }
 

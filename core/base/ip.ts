@@ -55,7 +55,7 @@ function parseV6(text: string): Uint8Array | undefined {
   if (!head || !tail) return undefined;
   const missing = 8 - head.length - tail.length;
   if (compressed ? missing < 1 : missing !== 0) return undefined;
-  const groups = [...head, ...new Array<number>(Math.max(0, missing)).fill(0), ...tail];
+  const groups = [...head, ...Array.from({ length: Math.max(0, missing) }, () => 0), ...tail];
   const bytes = new Uint8Array(16);
   for (const [i, g] of groups.entries()) {
     bytes[2 * i] = g >> 8;

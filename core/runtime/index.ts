@@ -1,0 +1,14 @@
+// Door of core/runtime: time, chance, environment, readiness, small HTTP servers, process life.
+export { EnvReader, type EnvVariable, parseDuration } from './env.ts';
+export { type Running, runUntilSignal } from './lifecycle.ts';
+export {
+  isLocalRequest,
+  type OpsAnswer,
+  type OpsHandler,
+  type OpsOptions,
+  type OpsRequest,
+  type OpsServer,
+  serveOps,
+} from './ops-server.ts';
+export { Readiness } from './readiness.ts';
+export { systemClock, systemRandom } from './system.ts';

@@ -1,0 +1,26 @@
+// The real clock and chance.
+import { randomInt } from 'node:crypto';
+import type { Clock, Random } from '../base/index.ts';
+
+// setTimeout takes at most 2^31 − 1 ms; a longer wait is made of several.
+const longest = 2 ** 31 - 1;
+
+function arm(ms: number, work: () => void): { cancel(): void } {
+  let handle: NodeJS.Timeout;
+  const step = (left: number): void => {
+    const now = Math.min(left, longest);
+    handle = setTimeout(() => (left > now ? step(left - now) : work()), now);
+    handle.unref();
+  };
+  step(Math.max(0, ms));
+  return { cancel: () => clearTimeout(handle) };
+}
+
+export const systemClock: Clock = {
+  now: () => Date.now(),
+  monotonic: () => performance.now(),
+  after: arm,
+};
+
+/** Cryptographic source: trace ids and jitter must not be guessable from one another. */
+export const systemRandom: Random = { next: () => randomInt(0, 2 ** 47) / 2 ** 47 };

@@ -1,0 +1,12 @@
+// Door of core/telemetry: logs and metrics. Labels arrive here as plain strings.
+export { type LogLevel, logLevels } from './levels.ts';
+export { createLog, type LogOptions, type RootLog } from './log.ts';
+export {
+  type Counter,
+  createMetrics,
+  type Gauge,
+  type Histogram,
+  type Labels,
+  type Metrics,
+  type MetricSpec,
+} from './metrics.ts';

@@ -1,0 +1,153 @@
+// pino behind the Log interface: Istio's plain line format by default, JSON on request, levels that can
+// be changed while running. Nothing secret reaches it: keys, tokens and certificates are never fields.
+import { type Log, type LogFields } from '../base/index.ts';
+import pino from 'pino';
+import { type LevelFilter, type LogLevel, levelFor, mergeLevels, printLevels } from './levels.ts';
+
+export interface LogOptions {
+  /** Default `info`; also `scope=level,level`. */
+  readonly level?: string;
+  readonly format?: 'plain' | 'json';
+  /** Where lines go; standard output by default. */
+  readonly write?: (line: string) => void;
+}
+
+export interface RootLog extends Log {
+  /** The filter in force, as `/logging` prints it. */
+  levels(): string;
+  /** Merges a filter; false = not understood, nothing changed. */
+  setLevels(text: string): boolean;
+  /** Back to the level given at start. */
+  resetLevels(): void;
+}
+
+const redact = new Set([
+  'token',
+  'authorization',
+  'key',
+  'privateKey',
+  'pem',
+  'password',
+  'secret',
+]);
+
+function plainValue(value: unknown): string {
+  if (typeof value === 'string') return JSON.stringify(value);
+  if (value instanceof Error) return JSON.stringify(value.message);
+  return typeof value === 'bigint' ? value.toString() : (JSON.stringify(value) ?? 'null');
+}
+
+/** Addresses are bare in Istio's plain lines, other texts quoted. */
+function plainField(key: string, value: unknown): string {
+  const bare = key.endsWith('addr') && typeof value === 'string';
+  return `${key}=${bare ? value : plainValue(value)}`;
+}
+
+function plainLine(json: string): string {
+  const { time, level, scope, message, ...fields } = JSON.parse(json) as Record<string, unknown>;
+  const list = Object.entries(fields).map(([k, v]) => plainField(k, v));
+  return `${String(time)}\t${String(level)}\t${String(scope)}\t${String(message)}\t${list.join(' ')}\n`;
+}
+
+// Microseconds as Istio prints them; the clock gives milliseconds.
+const timestamp = (): string => `,"time":"${new Date().toISOString().replace('Z', '000Z')}"`;
+
+function clean(fields: LogFields | undefined): Record<string, unknown> {
+  const out: Record<string, unknown> = {};
+  for (const [k, v] of Object.entries(fields ?? {})) {
+    if (v === undefined) continue;
+    out[k] = redact.has(k) ? '[redacted]' : v instanceof Error ? v.message : v;
+  }
+  return out;
+}
+
+class ScopedLog implements RootLog {
+  readonly #root: Levels;
+  readonly #logger: pino.Logger;
+
+  constructor(root: Levels, scope: string, logger: pino.Logger) {
+    this.#root = root;
+    this.#logger = logger;
+    root.add(scope, logger);
+  }
+
+  debug(message: string, fields?: LogFields): void {
+    if (this.#logger.isLevelEnabled('debug')) this.#logger.debug(clean(fields), message);
+  }
+  info(message: string, fields?: LogFields): void {
+    if (this.#logger.isLevelEnabled('info')) this.#logger.info(clean(fields), message);
+  }
+  warn(message: string, fields?: LogFields): void {
+    this.#logger.warn(clean(fields), message);
+  }
+  error(message: string, fields?: LogFields): void {
+    this.#logger.error(clean(fields), message);
+  }
+  child(scope: string): Log {
+    return this.#root.scoped(scope);
+  }
+  levels(): string {
+    return printLevels(this.#root.filter);
+  }
+  setLevels(text: string): boolean {
+    const next = mergeLevels(this.#root.filter, text);
+    if (next) this.#root.use(next);
+    return next !== undefined;
+  }
+  resetLevels(): void {
+    this.#root.use(this.#root.initial);
+  }
+}
+
+class Levels {
+  readonly initial: LevelFilter;
+  filter: LevelFilter;
+  readonly #base: pino.Logger;
+  readonly #scopes = new Map<string, ScopedLog>();
+  readonly #loggers = new Map<string, pino.Logger>();
+
+  constructor(filter: LevelFilter, base: pino.Logger) {
+    this.initial = filter;
+    this.filter = filter;
+    this.#base = base;
+  }
+
+  /** One logger per scope: children of the same scope share it, so the register stays small. */
+  scoped(scope: string): ScopedLog {
+    const known = this.#scopes.get(scope);
+    if (known) return known;
+    const log = new ScopedLog(this, scope, this.#base.child({ scope }));
+    this.#scopes.set(scope, log);
+    return log;
+  }
+
+  add(scope: string, logger: pino.Logger): void {
+    this.#loggers.set(scope, logger);
+    logger.level = pinoLevel(levelFor(this.filter, scope));
+  }
+
+  use(filter: LevelFilter): void {
+    this.filter = filter;
+    for (const [scope, logger] of this.#loggers) logger.level = pinoLevel(levelFor(filter, scope));
+  }
+}
+
+const pinoLevel = (level: LogLevel): string => (level === 'off' ? 'silent' : level);
+
+/** Throws RangeError if the level text is not understood. */
+export function createLog(scope: string, options: LogOptions = {}): RootLog {
+  const filter = mergeLevels({ base: 'info', scopes: new Map() }, options.level ?? 'info');
+  if (!filter) throw new RangeError(`log level not understood: ${options.level}`);
+  const sink = options.write ?? ((line: string) => void process.stdout.write(line));
+  const write = options.format === 'json' ? sink : (line: string) => sink(plainLine(line));
+  const base = pino(
+    {
+      base: null,
+      messageKey: 'message',
+      timestamp,
+      formatters: { level: (label) => ({ level: label }) },
+    },
+    { write },
+  );
+  return new Levels(filter, base).scoped(scope);
+}
