@@ -1,0 +1,54 @@
+// Door of core/linux: what needs the kernel's own calls. The only user of koffi.
+export type { TrapRule } from './filter.ts';
+export {
+  AF_INET,
+  AF_INET6,
+  type CallNumbers,
+  callNumbers,
+  errno,
+  SOCK_CLOEXEC,
+  SOCK_NONBLOCK,
+  SOCK_STREAM,
+} from './numbers.ts';
+export {
+  type Availability,
+  installFilter,
+  isWaiting,
+  receiveNotification,
+  reply,
+  replyWithFd,
+  seccompNotifyAvailable,
+  takeFd,
+} from './seccomp.ts';
+export {
+  bindAddressNoPort,
+  bindBytes,
+  bindSocket,
+  closeFd,
+  connectSocket,
+  type Family,
+  isNonBlocking,
+  isPending,
+  isV6Only,
+  listenSocket,
+  localAddress,
+  openPipe,
+  openSocket,
+  openWaker,
+  type PollEntry,
+  pollFds,
+  sendNow,
+  setNonBlocking,
+  socketDomain,
+  socketError,
+  socketType,
+} from './sockets.ts';
+export {
+  decodeSocketAddress,
+  encodeLoopback6,
+  encodeSocketAddress,
+  intArgument,
+  type Notification,
+  type Reply,
+  type SocketAddress,
+} from './structs.ts';
