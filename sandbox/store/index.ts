@@ -1,0 +1,28 @@
+// Door of sandbox/store: the objects of a sandbox, their versions and their events.
+export { StoredEvent } from './events.ts';
+export {
+  apiVersionOf,
+  builtinResources,
+  compareVersions,
+  crdKey,
+  namespaceKey,
+  podKey,
+  type PrinterColumn,
+  type Registry,
+  registry,
+  type ResourceInfo,
+  resourcesOfCrd,
+  type Subresource,
+} from './registry.ts';
+export { isoSeconds } from './rules.ts';
+export {
+  inVersion,
+  objectSelector,
+  openStore,
+  type Page,
+  type PageKey,
+  type RemoveHow,
+  type SandboxStore,
+  type StoreOptions,
+} from './store.ts';
+export { alreadyExists, conflict, isStatusError, notFound, statusError } from './status.ts';
