@@ -1,0 +1,41 @@
+// The gRPC methods of the mesh, by name: their path and their message types.
+import type { Messages } from '../proto/index.ts';
+import { type Draft, decode, encode, type MessageName } from './codecs.ts';
+
+export const methods = {
+  deltaAggregatedResources: {
+    path: '/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources',
+    request: 'envoy.service.discovery.v3.DeltaDiscoveryRequest',
+    response: 'envoy.service.discovery.v3.DeltaDiscoveryResponse',
+    kind: 'bidi',
+  },
+  createCertificate: {
+    path: '/istio.v1.auth.IstioCertificateService/CreateCertificate',
+    request: 'istio.v1.auth.IstioCertificateRequest',
+    response: 'istio.v1.auth.IstioCertificateResponse',
+    kind: 'unary',
+  },
+} as const satisfies Record<
+  string,
+  { path: string; request: MessageName; response: MessageName; kind: 'bidi' | 'unary' }
+>;
+
+export type MethodName = keyof typeof methods;
+type Of<M extends MethodName, K extends 'request' | 'response'> = Messages[(typeof methods)[M][K]];
+export type RequestOf<M extends MethodName> = Of<M, 'request'>;
+export type ResponseOf<M extends MethodName> = Of<M, 'response'>;
+export type BidiMethod = 'deltaAggregatedResources';
+export type UnaryMethod = 'createCertificate';
+
+/** How grpc-js is told to read and write a method's messages. */
+export function serializers<M extends MethodName>(name: M) {
+  const { request, response } = methods[name];
+  return {
+    writeRequest: (m: Draft<RequestOf<M>>): Buffer =>
+      encode(request, m as Draft<Messages[typeof request]>),
+    readRequest: (b: Buffer): RequestOf<M> => decode(request, b) as RequestOf<M>,
+    writeResponse: (m: Draft<ResponseOf<M>>): Buffer =>
+      encode(response, m as Draft<Messages[typeof response]>),
+    readResponse: (b: Buffer): ResponseOf<M> => decode(response, b) as ResponseOf<M>,
+  };
+}
