@@ -1,0 +1,9 @@
+// Door of core/xds: the mesh over the wire, both ends, without IO where it matters.
+export { type AddressResource, decodeAddress, decodeAuthorization } from './decode.ts';
+export { DeltaClientState, type DeltaRequest, type Settled } from './delta-client-state.ts';
+export { type DeltaResponse, DeltaServerState, type Heard } from './delta-server-state.ts';
+export { encodePolicy, encodeService, encodeWorkload } from './encode.ts';
+export { MeshFeed } from './mesh-feed.ts';
+export { type Changes, type Entry, Snapshot, Snapshots } from './snapshot.ts';
+export { addressType, authorizationType } from './type-urls.ts';
+export { type XdsHooks, XdsSource, type XdsSourceOptions } from './xds-source.ts';

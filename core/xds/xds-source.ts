@@ -1,0 +1,187 @@
+// The gRPC stream around DeltaClientState: connect, decode in slices, apply in one tick, ACK or NACK,
+// reconnect with back-off (ztunnel-protocol.md 7.3, 7.5). Traffic goes on with the last known mesh.
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import {
+  type BackoffPlan,
+  backoffDelay,
+  type Clock,
+  type Log,
+  printFaults,
+  type Random,
+} from '../base/index.ts';
+import type { Policy, PolicyKey, Service, Workload } from '../model/index.ts';
+import { type BidiCall, type ResponseOf, type RpcChannel, RpcError } from '../rpc/index.ts';
+import { decodeAddress, decodeAuthorization } from './decode.ts';
+import { type DeltaRequest, DeltaClientState } from './delta-client-state.ts';
+import type { MeshFeed } from './mesh-feed.ts';
+import { addressType, authorizationType } from './type-urls.ts';
+
+type Response = ResponseOf<'deltaAggregatedResources'>;
+
+export interface XdsHooks {
+  /** A stream ended: `ConnectionError`, `Error`, `Reconnect` or `Complete` (11.2). */
+  terminated?(reason: 'ConnectionError' | 'Error' | 'Reconnect' | 'Complete'): void;
+  message?(typeUrl: string, bytes: number): void;
+}
+
+export interface XdsSourceOptions {
+  /** Opens a channel anew for each stream, so that roots and addresses are read again. */
+  readonly open: () => RpcChannel;
+  readonly node: NonNullable<DeltaRequest['node']>;
+  readonly feed: MeshFeed;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+  readonly hooks?: XdsHooks;
+}
+
+const backoff: BackoffPlan = { firstMs: 20, capMs: 15_000, jitter: 0.2 };
+// Resources decoded before other work gets a turn: about 1 ms.
+const slice = 400;
+
+const isReconnect = (e: RpcError): boolean =>
+  [1, 2, 4].includes(e.code) ||
+  (e.code === 14 && /transport is closing|received prior goaway|GOAWAY/i.test(e.message));
+
+export class XdsSource {
+  readonly #o: XdsSourceOptions;
+  readonly #state = new DeltaClientState([addressType, authorizationType]);
+  #channel: RpcChannel | undefined;
+  #call: BidiCall<'deltaAggregatedResources'> | undefined;
+  #stopped = false;
+  #attempt = 0;
+  #connected = false;
+
+  constructor(options: XdsSourceOptions) {
+    this.#o = options;
+  }
+
+  /** Whether a stream is up and has answered. */
+  get connected(): boolean {
+    return this.#connected;
+  }
+
+  start(): void {
+    if (this.#stopped) return;
+    const { open, log, node } = this.#o;
+    try {
+      this.#channel = open();
+    } catch (error) {
+      log.warn('cannot open the xDS channel', { error });
+      return this.#again('Error');
+    }
+    let queue = Promise.resolve();
+    const call = this.#channel.bidi('deltaAggregatedResources', {
+      message: (m) => {
+        queue = queue
+          .then(() => this.#receive(m, call))
+          .catch((error: unknown) => {
+            log.error('xDS response could not be handled', { error });
+            call.cancel();
+          });
+      },
+      end: (error) => this.#ended(error),
+    });
+    this.#call = call;
+    for (const request of this.#state.open(node)) call.send(request);
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    this.#call?.cancel();
+    this.#channel?.close();
+  }
+
+  #ended(error: RpcError | undefined): void {
+    this.#channel?.close();
+    const was = this.#connected;
+    this.#connected = false;
+    if (this.#stopped) return;
+    if (!error) return this.#again('Complete');
+    const reason = was && isReconnect(error) ? 'Reconnect' : was ? 'Error' : 'ConnectionError';
+    this.#o.log.warn('xDS stream ended', { code: error.code, error: error.message, reason });
+    this.#again(reason);
+  }
+
+  #again(reason: 'ConnectionError' | 'Error' | 'Reconnect' | 'Complete'): void {
+    this.#o.hooks?.terminated?.(reason);
+    // A stream that worked starts the count anew, but is never retried without a pause (F3).
+    if (reason === 'Reconnect' || reason === 'Complete') this.#attempt = 0;
+    const delay = backoffDelay(backoff, this.#attempt++, this.#o.random);
+    this.#o.clock.after(delay, () => this.start());
+  }
+
+  async #receive(m: Response, call: BidiCall<'deltaAggregatedResources'>): Promise<void> {
+    this.#connected = true;
+    const { feed, log, hooks } = this.#o;
+    hooks?.message?.(
+      m.typeUrl,
+      m.resources.reduce((n, r) => n + (r.resource?.value.length ?? 0), 0),
+    );
+    if (!this.#state.knows(m.typeUrl)) {
+      log.warn('xDS response of an unknown type', { typeUrl: m.typeUrl });
+      return call.send({ typeUrl: m.typeUrl, responseNonce: m.nonce });
+    }
+    const read = await readResources(m);
+    if (call !== this.#call || this.#stopped) return;
+    const removed = m.removedResources;
+    feed.apply({
+      ...read.batch,
+      removed:
+        m.typeUrl === addressType ? { addresses: removed } : { policies: removed as PolicyKey[] },
+    });
+    const { accepted, rejected } = read;
+    call.send(
+      this.#state.settle({ typeUrl: m.typeUrl, nonce: m.nonce, accepted, removed, rejected }),
+    );
+    if (rejected.length > 0) log.warn('xDS resources refused', { rejected });
+    this.#attempt = 0;
+    if (this.#state.synced && !feed.isSynced) {
+      log.info('first configuration received', { ...feed.view.counts });
+      feed.markSynced();
+    }
+  }
+}
+
+interface Read {
+  readonly batch: { workloads: Workload[]; services: Service[]; policies: Policy[] };
+  readonly accepted: { name: string; version: string }[];
+  readonly rejected: { name: string; reason: string }[];
+}
+
+/** Decodes a response, giving way to other work between slices. */
+async function readResources(m: Response): Promise<Read> {
+  const read: Read = {
+    batch: { workloads: [], services: [], policies: [] },
+    accepted: [],
+    rejected: [],
+  };
+  let left = slice;
+  for (const r of m.resources) {
+    if (--left === 0) {
+      left = slice;
+      await nextTurn();
+    }
+    const bytes = r.resource?.value ?? new Uint8Array();
+    const faults =
+      m.typeUrl === authorizationType ? readPolicy(read, r.name, bytes) : readAddress(read, bytes);
+    if (faults === undefined) read.accepted.push({ name: r.name, version: r.version });
+    else read.rejected.push({ name: r.name, reason: faults });
+  }
+  return read;
+}
+
+function readPolicy(read: Read, name: string, bytes: Uint8Array): string | undefined {
+  const policy = decodeAuthorization(name, bytes);
+  if (!policy.ok) return printFaults(policy.faults);
+  read.batch.policies.push(policy.value);
+  return undefined;
+}
+
+function readAddress(read: Read, bytes: Uint8Array): string | undefined {
+  const address = decodeAddress(bytes);
+  if (!address.ok) return printFaults(address.faults);
+  if (address.value.kind === 'workload') read.batch.workloads.push(address.value.workload);
+  else read.batch.services.push(address.value.service);
+  return undefined;
+}
