@@ -12,7 +12,25 @@ export {
 } from './ca.ts';
 export { type CaClient, localCaClient } from './ca-client.ts';
 export { CaError, type CaErrorCode } from './ca-error.ts';
+export {
+  CertManager,
+  type CertManagerOptions,
+  type CertSnapshot,
+  type CertSource,
+} from './cert-manager.ts';
+export type { CertStatus, Priority } from './cert-plan.ts';
 export { type CertificateFacts, readCertificate } from './certificate.ts';
 export { type CertificateRequest, checkCsr, createCsr, maxRequestBytes } from './csr.ts';
+export { loadRevocations, type Revocations } from './crl.ts';
 export { derToPem, pemBlocks, pemToDer } from './pem.ts';
-export { bundleOf, mergeRoots, trustMapOf, type TrustMap } from './trust.ts';
+export {
+  type ChainEntry,
+  connectTls,
+  type PeerFacts,
+  type Secured,
+  TlsAcceptor,
+  type TlsFacts,
+  type TlsOptions,
+} from './tls.ts';
+export { type Bundle, bundleOf, mergeRoots, type TrustMap, trustMapOf } from './trust.ts';
+export type { WorkloadCert } from './workload-cert.ts';

@@ -1,0 +1,113 @@
+// Joins two Duplexes until both directions are done: back-pressure, half-close both ways, byte counts,
+// which side failed. An end stays an end and a reset stays a reset (ztunnel-protocol.md 2.6).
+import { constants, type Http2Stream } from 'node:http2';
+import { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+
+export interface PumpEnd {
+  /** Absent = both halves ended in order. */
+  readonly failed?: 'near' | 'far' | 'us';
+  readonly error?: Error;
+}
+
+export interface PumpCounts {
+  /** Bytes read from near and written to far. */
+  nearToFar: number;
+  farToNear: number;
+}
+
+export interface Pump {
+  readonly counts: Readonly<PumpCounts>;
+  /** Never rejects. */
+  readonly done: Promise<PumpEnd>;
+  /** Cuts both sides with a reset: policy change, revocation, end of drain. */
+  abort(error: Error): void;
+}
+
+const isHttp2 = (stream: Duplex): stream is Http2Stream => 'rstCode' in stream;
+
+/** The abrupt end of either kind of stream; never an orderly one (sandbox.md D13). */
+export function resetStream(stream: Duplex): void {
+  if (stream.destroyed) return;
+  if (isHttp2(stream)) stream.close(constants.NGHTTP2_CANCEL);
+  else if (stream instanceof Socket) stream.resetAndDestroy();
+  else stream.destroy();
+}
+
+export function pump(near: Duplex, far: Duplex): Pump {
+  const counts: PumpCounts = { nearToFar: 0, farToNear: 0 };
+  let finish: (end: PumpEnd) => void = () => {};
+  const done = new Promise<PumpEnd>((resolve) => {
+    finish = resolve;
+  });
+  let over = false;
+  let open = 2;
+  const end = (result: PumpEnd): void => {
+    if (over) return;
+    over = true;
+    if (result.failed) {
+      resetStream(near);
+      resetStream(far);
+    }
+    finish(result);
+  };
+  const halfDone = (): void => {
+    if (--open === 0) end({});
+  };
+  const fail = (failed: 'near' | 'far') => (error: Error | undefined) =>
+    end({ failed, error: error ?? new Error('closed before its end') });
+  flow(near, far, (n) => (counts.nearToFar += n), halfDone);
+  flow(far, near, (n) => (counts.farToNear += n), halfDone);
+  watch(near, fail('near'));
+  watch(far, fail('far'));
+  return { counts, done, abort: (error) => end({ failed: 'us', error }) };
+}
+
+/** One direction: chunks of one tick leave in one write (performance.md 2). */
+function flow(from: Duplex, to: Duplex, count: (bytes: number) => void, done: () => void): void {
+  let corked = false;
+  const uncork = (): void => {
+    corked = false;
+    to.uncork();
+  };
+  const resume = (): void => void from.resume();
+  from.on('data', (chunk: Buffer) => {
+    if (to.destroyed || to.writableEnded) return;
+    if (!corked) {
+      corked = true;
+      to.cork();
+      process.nextTick(uncork);
+    }
+    count(chunk.length);
+    if (!to.write(chunk)) {
+      from.pause();
+      to.once('drain', resume);
+    }
+  });
+  let half = false;
+  const finished = (): void => {
+    if (half) return;
+    half = true;
+    done();
+  };
+  from.on('end', () => {
+    if (to.writableFinished || to.destroyed) finished();
+    else to.end(finished);
+  });
+}
+
+/** Reports an end that came before both halves were done. */
+function watch(stream: Duplex, fail: (error: Error | undefined) => void): void {
+  let first: Error | undefined;
+  stream.on('error', (error: Error) => {
+    first ??= error;
+  });
+  stream.on('close', () => {
+    if (stream.readableEnded && stream.writableFinished && !first) return;
+    // A peer that has read enough ends a stream with NO_ERROR: an end, not a failure.
+    if (isHttp2(stream) && stream.rstCode === constants.NGHTTP2_NO_ERROR && !first) {
+      if (!stream.readableEnded && stream.readable) return;
+    }
+    fail(first);
+  });
+}
