@@ -26,6 +26,7 @@ export {
   bindSocket,
   closeFd,
   connectSocket,
+  disconnectSocket,
   type Family,
   isNonBlocking,
   isPending,

@@ -35,6 +35,9 @@ export const bindBytes = (fd: number, address: Buffer): number => libc().bind(fd
 export const connectSocket = (fd: number, family: Family, ip: string, port: number): number =>
   libc().connect(fd, encodeSocketAddress(family, ip, port));
 
+/** Ends a connection or a connect in progress; the socket can be connected anew. */
+export const disconnectSocket = (fd: number): number => libc().connect(fd, Buffer.alloc(16));
+
 export const listenSocket = (fd: number, backlog: number): number => libc().listen(fd, backlog);
 
 /** Never waits and raises no signal; a short write is possible and is the caller's to judge. */
