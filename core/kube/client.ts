@@ -93,9 +93,11 @@ export async function connectKube(options: KubeOptions): Promise<KubeClient> {
     async remove(r, namespace, name) {
       await rest.json('DELETE', resourcePath(r, namespace, name));
     },
-    watch(r, handlers) {
+    watch(r, handlers, q) {
       const makeWatch = (c: typeof config): InstanceType<typeof k8s.Watch> => new k8s.Watch(c);
-      const w = new ResourceWatch({ config, makeWatch, rest, clock, random, log }, r, handlers);
+      const fieldSelector = q?.fieldSelector;
+      const deps = { config, makeWatch, rest, clock, random, log, fieldSelector };
+      const w = new ResourceWatch(deps, r, handlers);
       return () => w.stop();
     },
     dialPod: (namespace, pod, port) => dialPod(new k8s.PortForward(config), namespace, pod, port),

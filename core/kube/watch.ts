@@ -22,6 +22,8 @@ export interface WatchDeps {
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
+  /** Narrows list and watch to some objects. */
+  readonly fieldSelector?: string | undefined;
 }
 
 export class ResourceWatch {
@@ -58,7 +60,9 @@ export class ResourceWatch {
     if (this.#stopped) return;
     let list: { items?: KubeObject[]; metadata?: { resourceVersion?: string } };
     try {
-      list = (await this.#d.rest.json('GET', resourcePath(this.#r))) as typeof list;
+      const { fieldSelector } = this.#d;
+      const query = fieldSelector ? `?fieldSelector=${encodeURIComponent(fieldSelector)}` : '';
+      list = (await this.#d.rest.json('GET', resourcePath(this.#r) + query)) as typeof list;
     } catch (error) {
       if (error instanceof KubeError && error.code === 404) {
         this.#replace([]);
@@ -116,7 +120,11 @@ export class ResourceWatch {
     let expired = false;
     this.#abort = await this.#d.makeWatch(this.#d.config).watch(
       resourcePath(this.#r),
-      { resourceVersion: this.#version, allowWatchBookmarks: true },
+      {
+        resourceVersion: this.#version,
+        allowWatchBookmarks: true,
+        fieldSelector: this.#d.fieldSelector,
+      },
       (phase, object: KubeObject) => {
         if (!this.#stopped && this.#take(phase, object) === 'expired') {
           expired = true;

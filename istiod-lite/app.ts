@@ -1,0 +1,281 @@
+// Composition root of the control plane: CA, watches, translation, snapshots, servers, in that order.
+import type { CertificateAuthority, ServerCertificate } from '../certs/index.ts';
+import {
+  type Clock,
+  type DebounceState,
+  debounceEvent,
+  debounceWait,
+  type Log,
+  type Timer,
+} from '../core/base/index.ts';
+import { type KubeClient, type Resource, resources } from '../core/kube/index.ts';
+import { Readiness, type OpsServer, serveOps } from '../core/runtime/index.ts';
+import { type RpcServer, serveRpc } from '../core/rpc/index.ts';
+import { addressType, authorizationType } from '../core/xds/index.ts';
+import { makeCreateCertificate } from './ca/serve.ts';
+import { ClusterState, type Kind, nothingTouched, type Touched } from './cluster/index.ts';
+import type { IstiodConfig } from './config.ts';
+import { debugRoutes, httpRoutes } from './admin.ts';
+import { openCa } from './kube/ca-secret.ts';
+import { RootConfigMaps } from './kube/root-config-map.ts';
+import { StatusWriter } from './kube/status.ts';
+import { TokenReviewer } from './kube/token-review.ts';
+import { type IstiodMetrics, istiodMetrics } from './metrics.ts';
+import { Translator } from './translate/index.ts';
+import { Publisher } from './xds/publish.ts';
+import { XdsServer } from './xds/serve.ts';
+
+export interface IstiodDeps {
+  readonly kube: KubeClient;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+export interface Istiod {
+  readonly addresses: { readonly xds: number; readonly http: number; readonly monitoring: number };
+  stop(): Promise<void>;
+}
+
+const watched: readonly [Kind, Resource][] = [
+  ['Namespace', resources.namespaces],
+  ['Node', resources.nodes],
+  ['Pod', resources.pods],
+  ['Service', resources.services],
+  ['EndpointSlice', resources.endpointSlices],
+  ['AuthorizationPolicy', resources.authorizationPolicies],
+  ['PeerAuthentication', resources.peerAuthentications],
+];
+
+const serverTtlSeconds = 24 * 3600 * 30;
+
+/** Watch events → debounce → translate → publish → streams. */
+class Pipeline {
+  readonly #o: { config: IstiodConfig; deps: IstiodDeps; metrics: IstiodMetrics };
+  readonly #cluster: ClusterState;
+  readonly #translator: Translator;
+  readonly #publisher: Publisher;
+  readonly #published: () => void;
+  readonly #status: StatusWriter;
+  readonly #waiting = new Set<Kind>(watched.map(([kind]) => kind));
+  readonly #stops: (() => void)[] = [];
+  #touched: Touched = nothingTouched();
+  #debounce: DebounceState | undefined;
+  #timer: Timer | undefined;
+  #synced: () => void = () => {};
+  /** Resolves after the first translation of everything listed at start. */
+  readonly synced = new Promise<void>((resolve) => {
+    this.#synced = resolve;
+  });
+
+  constructor(
+    o: { config: IstiodConfig; deps: IstiodDeps; metrics: IstiodMetrics },
+    cluster: ClusterState,
+    publisher: Publisher,
+    published: () => void,
+  ) {
+    this.#o = o;
+    this.#cluster = cluster;
+    this.#publisher = publisher;
+    this.#published = published;
+    this.#translator = new Translator(o.config);
+    const { kube, clock, log } = o.deps;
+    this.#status = new StatusWriter(kube, cluster, clock, log.child('status'));
+  }
+
+  start(onNamespace: (name: string, present: boolean) => void): void {
+    for (const [kind, resource] of watched) {
+      const stop = this.#o.deps.kube.watch(resource, {
+        event: (type, object) => {
+          this.#cluster.apply(kind, type, object, this.#touched);
+          if (kind === 'Namespace') {
+            onNamespace(
+              object.metadata.name,
+              type !== 'DELETED' && !object.metadata.deletionTimestamp,
+            );
+          }
+          this.#schedule();
+        },
+        synced: (exists) => {
+          if (!exists) this.#o.deps.log.warn('resource is not served here (yet)', { kind });
+          if (!this.#waiting.delete(kind) || this.#waiting.size > 0) return;
+          this.#touched.policies = true;
+          this.#run();
+          this.#synced();
+        },
+      });
+      this.#stops.push(stop);
+    }
+  }
+
+  stop(): void {
+    for (const s of this.#stops) s();
+    this.#timer?.cancel();
+  }
+
+  #schedule(): void {
+    if (this.#waiting.size > 0) return;
+    const { clock } = this.#o.deps;
+    this.#debounce = debounceEvent(this.#debounce, clock.monotonic());
+    this.#timer ??= this.#arm();
+  }
+
+  #arm(): Timer {
+    const { clock } = this.#o.deps;
+    const plan = { quietMs: this.#o.config.debounceQuietMs, maxMs: this.#o.config.debounceMaxMs };
+    const state = this.#debounce ?? debounceEvent(undefined, clock.monotonic());
+    return clock.after(debounceWait(plan, state, clock.monotonic()), () => {
+      const late = this.#debounce ?? state;
+      this.#timer = debounceWait(plan, late, clock.monotonic()) > 0 ? this.#arm() : undefined;
+      if (!this.#timer) this.#run();
+    });
+  }
+
+  #run(): void {
+    this.#debounce = undefined;
+    const touched = this.#touched;
+    this.#touched = nothingTouched();
+    const { clock, log } = this.#o.deps;
+    const began = clock.monotonic();
+    try {
+      const outputs = this.#translator.translate(this.#cluster, touched);
+      for (const { key, status } of outputs.statuses) this.#status.want(key, status);
+      if (!this.#publisher.publish(outputs)) return;
+    } catch (error) {
+      log.error('translation failed', {
+        error,
+        stack: error instanceof Error ? error.stack : undefined,
+      });
+      return;
+    }
+    const { snapshots } = this.#publisher;
+    this.#o.metrics.translate.observe({}, (clock.monotonic() - began) / 1000);
+    for (const type of [addressType, authorizationType]) {
+      this.#o.metrics.resources.set({ type }, snapshots.type(type)?.size ?? 0);
+    }
+    log.debug('published', { revision: snapshots.revision });
+    this.#published();
+  }
+}
+
+function serverCertificate(
+  ca: CertificateAuthority,
+  config: IstiodConfig,
+): Promise<ServerCertificate> {
+  const dns = ['istiod', 'istiod-remote', 'istio-pilot'].map((n) => `${n}.${config.namespace}.svc`);
+  if (config.revision !== 'default') dns.push(`istiod-${config.revision}.${config.namespace}.svc`);
+  return ca.signServer({
+    dns: [...dns, 'localhost'],
+    ips: ['127.0.0.1'],
+    ttlSeconds: serverTtlSeconds,
+  });
+}
+
+export async function startIstiodLite(config: IstiodConfig, deps: IstiodDeps): Promise<Istiod> {
+  const { kube, clock, log } = deps;
+  const metrics = istiodMetrics();
+  const readiness = new Readiness(['certificate authority', 'cluster state', 'listeners']);
+  const cluster = new ClusterState(config.rootNamespace);
+  const publisher = new Publisher();
+  const tokens = new TokenReviewer(kube, config.tokenAudiences, clock, log.child('tokens'));
+  const xds = new XdsServer({
+    snapshots: publisher.snapshots,
+    tokens,
+    clock,
+    metrics,
+    log: log.child('xds'),
+  });
+  const pipeline = new Pipeline({ config, deps, metrics }, cluster, publisher, () => xds.changed());
+
+  // Observability first: it must tell why the rest is not ready.
+  const host = config.bindAddress;
+  const routes = debugRoutes({ snapshots: publisher.snapshots, xds, metrics });
+  const http = await serveOps({
+    host,
+    port: config.httpPort,
+    routes: httpRoutes(readiness, routes),
+    log,
+  });
+  const monitoring = await serveOps({ host, port: config.monitoringPort, routes, log });
+
+  const ca = await openCa(kube, config.namespace, config.trustDomain, clock, log.child('ca'));
+  readiness.done('certificate authority');
+  const roots = new RootConfigMaps(kube, () => ca.material.rootPem, clock, log.child('ca'));
+  roots.start();
+  pipeline.start((name, present) => roots.namespace(name, present));
+  await pipeline.synced;
+  readiness.done('cluster state');
+
+  const server = await serveCalls(config, { ca, cluster, tokens, xds, metrics, log });
+  const renewal = renewServerCertificate(config, ca, server, clock, log);
+  readiness.done('listeners');
+  log.info('ready', { xds: server.port, http: http.port, monitoring: monitoring.port });
+  return {
+    addresses: { xds: server.port, http: http.port, monitoring: monitoring.port },
+    stop: () =>
+      stopAll([renewal, () => pipeline.stop(), () => roots.stop()], server, [http, monitoring]),
+  };
+}
+
+async function stopAll(first: (() => void)[], server: RpcServer, ops: OpsServer[]): Promise<void> {
+  for (const stop of first) stop();
+  await server.stop(1_000);
+  await Promise.all(ops.map((o) => o.stop()));
+}
+
+async function serveCalls(
+  config: IstiodConfig,
+  d: {
+    ca: CertificateAuthority;
+    cluster: ClusterState;
+    tokens: TokenReviewer;
+    xds: XdsServer;
+    metrics: IstiodMetrics;
+    log: Log;
+  },
+): Promise<RpcServer> {
+  const { trustDomain, trustedNodeAccounts } = config;
+  const createCertificate = makeCreateCertificate({
+    ca: () => d.ca,
+    cluster: d.cluster,
+    tokens: d.tokens,
+    rules: { trustDomain, trustedNodeAccounts },
+    metrics: d.metrics,
+    log: d.log.child('ca'),
+  });
+  const own = await serverCertificate(d.ca, config);
+  const host = config.bindAddress.includes(':') ? `[${config.bindAddress}]` : config.bindAddress;
+  return serveRpc({
+    host,
+    port: config.xdsPort,
+    material: { certChainPem: own.chainPem, keyPem: own.keyPem },
+    handlers: { unary: { createCertificate }, bidi: { deltaAggregatedResources: d.xds.open } },
+    log: d.log.child('rpc'),
+  });
+}
+
+/** At half of its life; returns the stop. */
+function renewServerCertificate(
+  config: IstiodConfig,
+  ca: CertificateAuthority,
+  server: RpcServer,
+  clock: Clock,
+  log: Log,
+): () => void {
+  let timer: Timer;
+  const arm = (ms: number): void => {
+    timer = clock.after(ms, () => {
+      serverCertificate(ca, config).then(
+        (own) => {
+          server.replaceMaterial({ certChainPem: own.chainPem, keyPem: own.keyPem });
+          arm(serverTtlSeconds * 500);
+        },
+        (error: unknown) => {
+          log.error('cannot renew the server certificate', { error });
+          arm(60_000);
+        },
+      );
+    });
+  };
+  arm(serverTtlSeconds * 500);
+  return () => timer.cancel();
+}

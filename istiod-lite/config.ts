@@ -1,0 +1,86 @@
+// Environment → configuration of the control plane, all mistakes reported together.
+import type { Result } from '../core/base/index.ts';
+import { EnvReader, type EnvVariable } from '../core/runtime/index.ts';
+
+export interface IstiodConfig {
+  readonly bindAddress: string;
+  readonly xdsPort: number;
+  readonly monitoringPort: number;
+  readonly httpPort: number;
+  readonly namespace: string;
+  readonly rootNamespace: string;
+  readonly clusterId: string;
+  readonly trustDomain: string;
+  readonly clusterDomain: string;
+  readonly network: string;
+  readonly revision: string;
+  readonly kubeconfig: string | undefined;
+  /** `namespace/serviceaccount` of node proxies that may ask for other identities. */
+  readonly trustedNodeAccounts: readonly string[];
+  readonly tokenAudiences: readonly string[];
+  readonly debounceQuietMs: number;
+  readonly debounceMaxMs: number;
+  readonly logLevel: string;
+  readonly logFormat: 'plain' | 'json';
+}
+
+const portRange = { min: 0, max: 65_535 };
+
+function read(r: EnvReader): IstiodConfig {
+  const namespace = r.text('POD_NAMESPACE', 'istio-system', 'Namespace the control plane runs in.');
+  return {
+    bindAddress: r.text('BIND_ADDRESS', '::', 'Address every listener binds.'),
+    xdsPort: r.integer('XDS_PORT', 15_012, 'Port of xDS and the CA over TLS.', portRange),
+    monitoringPort: r.integer(
+      'MONITORING_PORT',
+      15_014,
+      'Port of metrics and debug pages.',
+      portRange,
+    ),
+    httpPort: r.integer('HTTP_PORT', 8080, 'Port of readiness and debug pages.', portRange),
+    namespace,
+    rootNamespace: r.text(
+      'ROOT_NAMESPACE',
+      namespace,
+      'Namespace whose policies hold for the mesh.',
+    ),
+    clusterId: r.text('CLUSTER_ID', 'Kubernetes', 'Name of this cluster.'),
+    trustDomain: r.text('TRUST_DOMAIN', 'cluster.local', 'Trust domain of every identity.'),
+    clusterDomain: r.text('CLUSTER_DOMAIN', 'cluster.local', 'DNS domain of services.'),
+    network: r.text('NETWORK', '', 'Network of this cluster’s pods.'),
+    revision: r.text('REVISION', 'default', 'Revision this control plane answers for.'),
+    kubeconfig: r.optional('KUBECONFIG', 'Kubeconfig; absent = the pod’s own account.'),
+    trustedNodeAccounts: r.list(
+      'CA_TRUSTED_NODE_ACCOUNTS',
+      [`${namespace}/ztunnel`],
+      'namespace/serviceaccount list that may ask for the identities of pods on their node.',
+    ),
+    tokenAudiences: r.list(
+      'TOKEN_AUDIENCES',
+      ['istio-ca'],
+      'Audiences a caller’s token must have.',
+    ),
+    debounceQuietMs: r.duration(
+      'PILOT_DEBOUNCE_AFTER',
+      100,
+      'Quiet time before changes are pushed.',
+    ),
+    debounceMaxMs: r.duration('PILOT_DEBOUNCE_MAX', 10_000, 'Longest time changes wait.'),
+    logLevel: r.text('LOG_LEVEL', 'info', 'Log level, or scope=level list.'),
+    logFormat: r.choice('LOG_FORMAT', ['plain', 'json'], 'plain', 'Form of log lines.'),
+  };
+}
+
+export function readConfig(
+  env: Readonly<Record<string, string | undefined>>,
+): Result<IstiodConfig> {
+  const r = new EnvReader(env);
+  return r.result(Object.freeze(read(r)));
+}
+
+/** Every variable this component reads, for docs/config.md. */
+export function configVariables(): readonly EnvVariable[] {
+  const r = new EnvReader({});
+  read(r);
+  return r.asked;
+}

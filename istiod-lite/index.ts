@@ -1,0 +1,4 @@
+// Door of istiod-lite, the control plane.
+export { type Istiod, type IstiodDeps, startIstiodLite } from './app.ts';
+export { configVariables, type IstiodConfig, readConfig } from './config.ts';
+export { istiodMetrics } from './metrics.ts';

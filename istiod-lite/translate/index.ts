@@ -1,0 +1,4 @@
+// Door of istiod-lite/translate: facts → what proxies are told.
+export type { PolicyStatus } from './policies.ts';
+export type { MeshSettings } from './settings.ts';
+export { type Outputs, Translator } from './translate.ts';

@@ -1,0 +1,107 @@
+// Touched keys → the outputs to write and the outputs to drop. Idempotent: the same cluster gives the same
+// outputs, whatever order events came in; equal outputs are suppressed by content hash further on.
+import type { Policy, Service, Workload, WorkloadUid } from '../../core/model/index.ts';
+import { namespacedHost, podUid } from '../../core/model/index.ts';
+import type { ClusterState, ObjectKey, Touched } from '../cluster/index.ts';
+import { peerAuthenticationPolicies } from './peer-auth.ts';
+import { type PolicyStatus, translatePolicy } from './policies.ts';
+import { serviceHostname, translateService } from './services.ts';
+import type { MeshSettings } from './settings.ts';
+import { translatePod, translateSlice } from './workloads.ts';
+
+export interface Outputs {
+  readonly workloads: readonly Workload[];
+  readonly services: readonly Service[];
+  /** Resource names of Address that are no more. */
+  readonly removedAddresses: readonly string[];
+  /** All policies there are, when any may have changed; absent = as before. */
+  readonly policies?: readonly Policy[];
+  readonly statuses: readonly { readonly key: ObjectKey; readonly status: PolicyStatus }[];
+}
+
+/** Remembers which workloads a slice gave, so that vanished endpoints can be told. */
+export class Translator {
+  readonly #settings: MeshSettings;
+  readonly #bySlice = new Map<ObjectKey, readonly WorkloadUid[]>();
+
+  constructor(settings: MeshSettings) {
+    this.#settings = settings;
+  }
+
+  translate(cluster: ClusterState, touched: Touched): Outputs {
+    const { pods, services, slices } = expand(cluster, touched);
+    const out = {
+      workloads: [] as Workload[],
+      services: [] as Service[],
+      removedAddresses: [] as string[],
+    };
+    const m = this.#settings;
+    for (const key of services) {
+      const facts = cluster.serviceByKey(key);
+      const service = facts && translateService(cluster, facts, m);
+      const [namespace = '', name = ''] = key.split('/');
+      if (service) out.services.push(service);
+      else
+        out.removedAddresses.push(
+          namespacedHost(namespace, serviceHostname({ namespace, name }, m)),
+        );
+    }
+    for (const key of pods) {
+      const facts = cluster.podByKey(key);
+      const workload = facts && translatePod(cluster, facts, m);
+      const [namespace = '', name = ''] = key.split('/');
+      if (workload) out.workloads.push(workload);
+      else out.removedAddresses.push(podUid(m.clusterId, namespace, name));
+    }
+    for (const key of slices) this.#slice(cluster, key, out);
+    if (!touched.policies) return { ...out, statuses: [] };
+    return { ...out, ...translatePolicies(cluster) };
+  }
+
+  #slice(
+    cluster: ClusterState,
+    key: ObjectKey,
+    out: { workloads: Workload[]; removedAddresses: string[] },
+  ): void {
+    const facts = cluster.sliceByKey(key);
+    const made = facts ? translateSlice(cluster, facts, this.#settings) : [];
+    const uids = new Set(made.map((w) => w.uid));
+    for (const old of this.#bySlice.get(key) ?? [])
+      if (!uids.has(old)) out.removedAddresses.push(old);
+    if (uids.size > 0) this.#bySlice.set(key, [...uids]);
+    else this.#bySlice.delete(key);
+    out.workloads.push(...made);
+  }
+}
+
+function expand(
+  cluster: ClusterState,
+  touched: Touched,
+): { pods: Set<ObjectKey>; services: Set<ObjectKey>; slices: Set<ObjectKey> } {
+  const pods = new Set(touched.pods);
+  const services = new Set(touched.services);
+  const slices = new Set(touched.slices);
+  const add = (namespace: string): void => {
+    for (const p of cluster.pods.in(namespace)) pods.add(`${p.namespace}/${p.name}`);
+    for (const s of cluster.services.in(namespace)) services.add(`${s.namespace}/${s.name}`);
+    for (const s of cluster.slices.in(namespace)) slices.add(`${s.namespace}/${s.name}`);
+  };
+  if (touched.everything) {
+    for (const p of cluster.pods.all()) pods.add(`${p.namespace}/${p.name}`);
+  }
+  for (const namespace of touched.namespaces) add(namespace);
+  return { pods, services, slices };
+}
+
+function translatePolicies(
+  cluster: ClusterState,
+): Pick<Outputs, 'policies' | 'statuses'> & { policies: Policy[] } {
+  const policies = peerAuthenticationPolicies(cluster);
+  const statuses: { key: ObjectKey; status: PolicyStatus }[] = [];
+  for (const a of cluster.authorizationPolicies.all()) {
+    const { policy, status } = translatePolicy(a, cluster.rootNamespace);
+    if (policy) policies.push(policy);
+    if (status) statuses.push({ key: `${a.namespace}/${a.name}`, status });
+  }
+  return { policies, statuses };
+}
