@@ -1,0 +1,48 @@
+// Door of sandbox/controllers: everything that turns wanted objects into existing ones, but for the
+// running of pods.
+import type { Clock, Log, Random } from '../../core/base/index.ts';
+import type { Store } from '../contract.ts';
+import type { Block } from '../loopback/index.ts';
+import { clusterIpController, endpointsController } from './services.ts';
+import { ensureBasics, namespaceController, type Resources } from './cluster.ts';
+import { daemonSetController, deploymentController, replicaSetController } from './deployments.ts';
+import { runGarbageCollection } from './garbage.ts';
+import { runController } from './loop.ts';
+import { createRecorder } from './recorder.ts';
+
+export { type Resources } from './cluster.ts';
+export { createRecorder, type Recorder } from './recorder.ts';
+
+export interface ControllersOptions {
+  readonly store: Store;
+  readonly resources: Resources;
+  readonly block: Block;
+  /** PEM of the API's own CA, handed to pods as `kube-root-ca.crt`. */
+  readonly rootPem: string;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+}
+
+/** Makes the basics, then keeps reconciling until stopped. */
+export function startControllers(options: ControllersOptions): { stop(): void } {
+  const { store, resources, block, rootPem, clock } = options;
+  const now = (): number => clock.now();
+  ensureBasics(store, { block, nodeVersion: process.version, nowMs: now() });
+  const recorder = createRecorder(store, 'sandbox-controllers', now);
+  const deps = { store, recorder, now };
+  const running = [
+    namespaceController(store, resources, rootPem),
+    clusterIpController(store, block),
+    endpointsController(store),
+    deploymentController(deps),
+    replicaSetController(deps),
+    daemonSetController(deps),
+  ].map((controller) => runController(controller, options));
+  running.push(runGarbageCollection(store, resources, options.log));
+  return {
+    stop() {
+      for (const r of running) r.stop();
+    },
+  };
+}
