@@ -27,9 +27,11 @@ export interface Admitted {
 /** Throws 400 when the object is not of the kind, namespace or name the URL speaks of. */
 function checkPlace(object: MutableJson, { info, namespace, name }: Target): void {
   const expected = apiVersionOf(info);
+  // Kubernetes takes them from the URL when typed clients leave them out.
+  object['apiVersion'] ||= expected;
+  object['kind'] ||= info.kind;
   const given = text(object['apiVersion']);
   const kind = text(object['kind']);
-  if (kind === '') throw statusError(400, 'BadRequest', "Object 'Kind' is missing");
   if (given !== expected || kind !== info.kind) {
     throw statusError(
       400,
