@@ -1128,6 +1128,407 @@ export const descriptor = {
      }
     }
    }
+  },
+  "Kube": {
+   "nested": {
+    "TypeMeta": {
+     "fields": {
+      "apiVersion": {
+       "type": "string",
+       "id": 1,
+       "protoName": "api_version"
+      },
+      "kind": {
+       "type": "string",
+       "id": 2
+      }
+     }
+    },
+    "Unknown": {
+     "fields": {
+      "typeMeta": {
+       "type": "TypeMeta",
+       "id": 1,
+       "protoName": "type_meta"
+      },
+      "raw": {
+       "type": "bytes",
+       "id": 2
+      },
+      "contentEncoding": {
+       "type": "string",
+       "id": 3,
+       "protoName": "content_encoding"
+      },
+      "contentType": {
+       "type": "string",
+       "id": 4,
+       "protoName": "content_type"
+      }
+     }
+    },
+    "ObjectMeta": {
+     "fields": {
+      "name": {
+       "type": "string",
+       "id": 1
+      },
+      "generateName": {
+       "type": "string",
+       "id": 2,
+       "protoName": "generate_name"
+      },
+      "namespace": {
+       "type": "string",
+       "id": 3
+      },
+      "labels": {
+       "keyType": "string",
+       "type": "string",
+       "id": 11
+      },
+      "annotations": {
+       "keyType": "string",
+       "type": "string",
+       "id": 12
+      },
+      "finalizers": {
+       "rule": "repeated",
+       "type": "string",
+       "id": 14
+      }
+     }
+    },
+    "Namespace": {
+     "fields": {
+      "metadata": {
+       "type": "ObjectMeta",
+       "id": 1
+      }
+     }
+    },
+    "ConfigMap": {
+     "oneofs": {
+      "_immutable": {
+       "oneof": [
+        "immutable"
+       ]
+      }
+     },
+     "fields": {
+      "metadata": {
+       "type": "ObjectMeta",
+       "id": 1
+      },
+      "data": {
+       "keyType": "string",
+       "type": "string",
+       "id": 2
+      },
+      "binaryData": {
+       "keyType": "string",
+       "type": "bytes",
+       "id": 3,
+       "protoName": "binary_data"
+      },
+      "immutable": {
+       "type": "bool",
+       "id": 4,
+       "options": {
+        "proto3_optional": true
+       }
+      }
+     }
+    },
+    "Secret": {
+     "oneofs": {
+      "_immutable": {
+       "oneof": [
+        "immutable"
+       ]
+      }
+     },
+     "fields": {
+      "metadata": {
+       "type": "ObjectMeta",
+       "id": 1
+      },
+      "data": {
+       "keyType": "string",
+       "type": "bytes",
+       "id": 2
+      },
+      "type": {
+       "type": "string",
+       "id": 3
+      },
+      "stringData": {
+       "keyType": "string",
+       "type": "string",
+       "id": 4,
+       "protoName": "string_data"
+      },
+      "immutable": {
+       "type": "bool",
+       "id": 5,
+       "options": {
+        "proto3_optional": true
+       }
+      }
+     }
+    },
+    "ServiceAccount": {
+     "oneofs": {
+      "_automountServiceAccountToken": {
+       "oneof": [
+        "automountServiceAccountToken"
+       ]
+      }
+     },
+     "fields": {
+      "metadata": {
+       "type": "ObjectMeta",
+       "id": 1
+      },
+      "automountServiceAccountToken": {
+       "type": "bool",
+       "id": 4,
+       "protoName": "automount_service_account_token",
+       "options": {
+        "proto3_optional": true
+       }
+      }
+     }
+    },
+    "BoundObjectReference": {
+     "fields": {
+      "kind": {
+       "type": "string",
+       "id": 1
+      },
+      "apiVersion": {
+       "type": "string",
+       "id": 2,
+       "protoName": "api_version"
+      },
+      "name": {
+       "type": "string",
+       "id": 3
+      },
+      "uid": {
+       "type": "string",
+       "id": 4
+      }
+     }
+    },
+    "TokenRequestSpec": {
+     "oneofs": {
+      "_expirationSeconds": {
+       "oneof": [
+        "expirationSeconds"
+       ]
+      }
+     },
+     "fields": {
+      "audiences": {
+       "rule": "repeated",
+       "type": "string",
+       "id": 1
+      },
+      "boundObjectRef": {
+       "type": "BoundObjectReference",
+       "id": 3,
+       "protoName": "bound_object_ref"
+      },
+      "expirationSeconds": {
+       "type": "int64",
+       "id": 4,
+       "protoName": "expiration_seconds",
+       "options": {
+        "proto3_optional": true
+       }
+      }
+     }
+    },
+    "TokenRequest": {
+     "fields": {
+      "metadata": {
+       "type": "ObjectMeta",
+       "id": 1
+      },
+      "spec": {
+       "type": "TokenRequestSpec",
+       "id": 2
+      }
+     }
+    },
+    "ResourceAttributes": {
+     "fields": {
+      "namespace": {
+       "type": "string",
+       "id": 1
+      },
+      "verb": {
+       "type": "string",
+       "id": 2
+      },
+      "group": {
+       "type": "string",
+       "id": 3
+      },
+      "version": {
+       "type": "string",
+       "id": 4
+      },
+      "resource": {
+       "type": "string",
+       "id": 5
+      },
+      "subresource": {
+       "type": "string",
+       "id": 6
+      },
+      "name": {
+       "type": "string",
+       "id": 7
+      }
+     }
+    },
+    "NonResourceAttributes": {
+     "fields": {
+      "path": {
+       "type": "string",
+       "id": 1
+      },
+      "verb": {
+       "type": "string",
+       "id": 2
+      }
+     }
+    },
+    "SelfSubjectAccessReviewSpec": {
+     "fields": {
+      "resourceAttributes": {
+       "type": "ResourceAttributes",
+       "id": 1,
+       "protoName": "resource_attributes"
+      },
+      "nonResourceAttributes": {
+       "type": "NonResourceAttributes",
+       "id": 2,
+       "protoName": "non_resource_attributes"
+      }
+     }
+    },
+    "SelfSubjectAccessReview": {
+     "fields": {
+      "metadata": {
+       "type": "ObjectMeta",
+       "id": 1
+      },
+      "spec": {
+       "type": "SelfSubjectAccessReviewSpec",
+       "id": 2
+      }
+     }
+    },
+    "SelfSubjectRulesReviewSpec": {
+     "fields": {
+      "namespace": {
+       "type": "string",
+       "id": 1
+      }
+     }
+    },
+    "SelfSubjectRulesReview": {
+     "fields": {
+      "metadata": {
+       "type": "ObjectMeta",
+       "id": 1
+      },
+      "spec": {
+       "type": "SelfSubjectRulesReviewSpec",
+       "id": 2
+      }
+     }
+    },
+    "SelfSubjectReview": {
+     "fields": {
+      "metadata": {
+       "type": "ObjectMeta",
+       "id": 1
+      }
+     }
+    },
+    "Preconditions": {
+     "fields": {
+      "uid": {
+       "type": "string",
+       "id": 1
+      },
+      "resourceVersion": {
+       "type": "string",
+       "id": 2,
+       "protoName": "resource_version"
+      }
+     }
+    },
+    "DeleteOptions": {
+     "oneofs": {
+      "_gracePeriodSeconds": {
+       "oneof": [
+        "gracePeriodSeconds"
+       ]
+      },
+      "_orphanDependents": {
+       "oneof": [
+        "orphanDependents"
+       ]
+      },
+      "_propagationPolicy": {
+       "oneof": [
+        "propagationPolicy"
+       ]
+      }
+     },
+     "fields": {
+      "gracePeriodSeconds": {
+       "type": "int64",
+       "id": 1,
+       "protoName": "grace_period_seconds",
+       "options": {
+        "proto3_optional": true
+       }
+      },
+      "preconditions": {
+       "type": "Preconditions",
+       "id": 2
+      },
+      "orphanDependents": {
+       "type": "bool",
+       "id": 3,
+       "protoName": "orphan_dependents",
+       "options": {
+        "proto3_optional": true
+       }
+      },
+      "propagationPolicy": {
+       "type": "string",
+       "id": 4,
+       "protoName": "propagation_policy",
+       "options": {
+        "proto3_optional": true
+       }
+      },
+      "dryRun": {
+       "rule": "repeated",
+       "type": "string",
+       "id": 5,
+       "protoName": "dry_run"
+      }
+     }
+    }
+   }
   }
  }
 };

@@ -364,6 +364,139 @@ export interface RpcStatus {
   details: GoogleAny[];
 }
 
+/** Kube.TypeMeta */
+export interface KubeTypeMeta {
+  apiVersion: string;
+  kind: string;
+}
+
+/** Kube.Unknown */
+export interface KubeUnknown {
+  typeMeta?: KubeTypeMeta | null;
+  raw: Uint8Array;
+  contentEncoding: string;
+  contentType: string;
+}
+
+/** Kube.ObjectMeta */
+export interface KubeObjectMeta {
+  name: string;
+  generateName: string;
+  namespace: string;
+  labels: Record<string, string>;
+  annotations: Record<string, string>;
+  finalizers: string[];
+}
+
+/** Kube.Namespace */
+export interface KubeNamespace {
+  metadata?: KubeObjectMeta | null;
+}
+
+/** Kube.ConfigMap */
+export interface KubeConfigMap {
+  metadata?: KubeObjectMeta | null;
+  data: Record<string, string>;
+  binaryData: Record<string, Uint8Array>;
+  immutable?: boolean | null;
+}
+
+/** Kube.Secret */
+export interface KubeSecret {
+  metadata?: KubeObjectMeta | null;
+  data: Record<string, Uint8Array>;
+  type: string;
+  stringData: Record<string, string>;
+  immutable?: boolean | null;
+}
+
+/** Kube.ServiceAccount */
+export interface KubeServiceAccount {
+  metadata?: KubeObjectMeta | null;
+  automountServiceAccountToken?: boolean | null;
+}
+
+/** Kube.BoundObjectReference */
+export interface KubeBoundObjectReference {
+  kind: string;
+  apiVersion: string;
+  name: string;
+  uid: string;
+}
+
+/** Kube.TokenRequestSpec */
+export interface KubeTokenRequestSpec {
+  audiences: string[];
+  boundObjectRef?: KubeBoundObjectReference | null;
+  expirationSeconds?: number | null;
+}
+
+/** Kube.TokenRequest */
+export interface KubeTokenRequest {
+  metadata?: KubeObjectMeta | null;
+  spec?: KubeTokenRequestSpec | null;
+}
+
+/** Kube.ResourceAttributes */
+export interface KubeResourceAttributes {
+  namespace: string;
+  verb: string;
+  group: string;
+  version: string;
+  resource: string;
+  subresource: string;
+  name: string;
+}
+
+/** Kube.NonResourceAttributes */
+export interface KubeNonResourceAttributes {
+  path: string;
+  verb: string;
+}
+
+/** Kube.SelfSubjectAccessReviewSpec */
+export interface KubeSelfSubjectAccessReviewSpec {
+  resourceAttributes?: KubeResourceAttributes | null;
+  nonResourceAttributes?: KubeNonResourceAttributes | null;
+}
+
+/** Kube.SelfSubjectAccessReview */
+export interface KubeSelfSubjectAccessReview {
+  metadata?: KubeObjectMeta | null;
+  spec?: KubeSelfSubjectAccessReviewSpec | null;
+}
+
+/** Kube.SelfSubjectRulesReviewSpec */
+export interface KubeSelfSubjectRulesReviewSpec {
+  namespace: string;
+}
+
+/** Kube.SelfSubjectRulesReview */
+export interface KubeSelfSubjectRulesReview {
+  metadata?: KubeObjectMeta | null;
+  spec?: KubeSelfSubjectRulesReviewSpec | null;
+}
+
+/** Kube.SelfSubjectReview */
+export interface KubeSelfSubjectReview {
+  metadata?: KubeObjectMeta | null;
+}
+
+/** Kube.Preconditions */
+export interface KubePreconditions {
+  uid: string;
+  resourceVersion: string;
+}
+
+/** Kube.DeleteOptions */
+export interface KubeDeleteOptions {
+  gracePeriodSeconds?: number | null;
+  preconditions?: KubePreconditions | null;
+  orphanDependents?: boolean | null;
+  propagationPolicy?: string | null;
+  dryRun: string[];
+}
+
 /** Full protobuf name → interface. */
 export interface Messages {
   'istio.security.Authorization': SecurityAuthorization;
@@ -409,4 +542,23 @@ export interface Messages {
   'google.protobuf.Value': GoogleValue;
   'google.protobuf.ListValue': GoogleListValue;
   'google.rpc.Status': RpcStatus;
+  'Kube.TypeMeta': KubeTypeMeta;
+  'Kube.Unknown': KubeUnknown;
+  'Kube.ObjectMeta': KubeObjectMeta;
+  'Kube.Namespace': KubeNamespace;
+  'Kube.ConfigMap': KubeConfigMap;
+  'Kube.Secret': KubeSecret;
+  'Kube.ServiceAccount': KubeServiceAccount;
+  'Kube.BoundObjectReference': KubeBoundObjectReference;
+  'Kube.TokenRequestSpec': KubeTokenRequestSpec;
+  'Kube.TokenRequest': KubeTokenRequest;
+  'Kube.ResourceAttributes': KubeResourceAttributes;
+  'Kube.NonResourceAttributes': KubeNonResourceAttributes;
+  'Kube.SelfSubjectAccessReviewSpec': KubeSelfSubjectAccessReviewSpec;
+  'Kube.SelfSubjectAccessReview': KubeSelfSubjectAccessReview;
+  'Kube.SelfSubjectRulesReviewSpec': KubeSelfSubjectRulesReviewSpec;
+  'Kube.SelfSubjectRulesReview': KubeSelfSubjectRulesReview;
+  'Kube.SelfSubjectReview': KubeSelfSubjectReview;
+  'Kube.Preconditions': KubePreconditions;
+  'Kube.DeleteOptions': KubeDeleteOptions;
 }
