@@ -87,7 +87,9 @@ class Provider {
   }
   addIdentityCertificateListener(listener: Listener): void {
     this.#listeners.add(listener);
-    this.#tell(listener);
+    // Not at once: grpc-js asks before it has set up who is to hear the answer, and would drop every
+    // connection for want of credentials.
+    queueMicrotask(() => this.#tell(listener));
   }
   removeIdentityCertificateListener(listener: Listener): void {
     this.#listeners.delete(listener);

@@ -1,0 +1,197 @@
+// istiod-lite against a real API: objects become workloads, services and policies at a real delta-xDS
+// client; certificates go only to whom they may.
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import { createCsr } from '../../certs/index.ts';
+import { silentLog } from '../../core/base/index.ts';
+import { resources } from '../../core/kube/index.ts';
+import {
+  parseSpiffeId,
+  type PolicyKey,
+  type SpiffeId,
+  workloadUid,
+} from '../../core/model/index.ts';
+import { type RpcChannel, RpcError } from '../../core/rpc/index.ts';
+import { systemClock, systemRandom } from '../../core/runtime/index.ts';
+import { MeshFeed, XdsSource } from '../../core/xds/index.ts';
+import type { Istiod } from '../../istiod-lite/index.ts';
+import { startCluster, type TestCluster } from '../kit/cluster.ts';
+import { eventually } from '../kit/eventually.ts';
+
+const objects = `
+apiVersion: v1
+kind: Node
+metadata: {name: n1, labels: {topology.kubernetes.io/region: eu1, topology.kubernetes.io/zone: eu1-a}}
+---
+apiVersion: v1
+kind: ServiceAccount
+metadata: {name: ztunnel, namespace: istio-system}
+---
+apiVersion: v1
+kind: ServiceAccount
+metadata: {name: web, namespace: shop}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: ztunnel-1, namespace: istio-system, labels: {app: ztunnel}}
+spec: {nodeName: n1, serviceAccountName: ztunnel, containers: [{name: c, image: x}]}
+status: {phase: Running, podIP: 127.70.0.3, podIPs: [{ip: 127.70.0.3}], conditions: [{type: Ready, status: "True"}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: web-0, namespace: shop, labels: {app: web, version: v1}, annotations: {ambient.istio.io/redirection: enabled}}
+spec: {nodeName: n1, serviceAccountName: web, containers: [{name: c, image: x, ports: [{name: http, containerPort: 8080}]}]}
+status: {phase: Running, podIP: 127.70.0.5, podIPs: [{ip: 127.70.0.5}], conditions: [{type: Ready, status: "True"}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: shop}
+spec: {clusterIP: 127.70.128.9, selector: {app: web}, ports: [{name: http, port: 80, targetPort: http}]}
+`;
+
+const web = workloadUid('Kubernetes//Pod/shop/web-0');
+
+describe('control plane over a real API', () => {
+  let cluster: TestCluster;
+  let istiod: Istiod;
+  let channels: RpcChannel[] = [];
+  let source: XdsSource;
+  const feed = new MeshFeed(silentLog);
+  const channel = async (token: string): Promise<RpcChannel> => {
+    const c = await cluster.channel(istiod, token);
+    channels.push(c);
+    return c;
+  };
+
+  before(async () => {
+    cluster = await startCluster();
+    await cluster.apply(objects);
+    istiod = await cluster.istiod();
+    const xds = await channel(await cluster.token('istio-system', 'ztunnel', 'ztunnel-1'));
+    source = new XdsSource({
+      open: () => xds,
+      node: {
+        id: 'ztunnel~127.70.0.3~ztunnel-1.istio-system~istio-system.svc.cluster.local',
+        metadata: { fields: { NAMESPACE: { stringValue: 'istio-system' } } },
+      },
+      feed,
+      clock: systemClock,
+      random: systemRandom,
+      log: silentLog,
+    });
+    source.start();
+    await feed.synced;
+  });
+
+  after(async () => {
+    source.stop();
+    for (const c of channels) c.close();
+    channels = [];
+    await istiod.stop();
+    await cluster.stop();
+  });
+
+  test('a pod becomes a workload with its service, locality and tunnel', () => {
+    const w = feed.view.workload(web);
+    assert.equal(w?.protocol, 'HBONE');
+    assert.equal(w.serviceAccount, 'web');
+    assert.deepEqual(w.locality, { region: 'eu1', zone: 'eu1-a', subzone: '' });
+    assert.deepEqual([...(w.services.values().next().value ?? [])], [[80, 8080]]);
+    const s = feed.view.serviceByHost('web.shop.svc.cluster.local', 'shop');
+    assert.equal(s?.vips[0]?.ip, '127.70.128.9');
+  });
+
+  test('STRICT becomes a deny that the workload lists, in that order', async () => {
+    await cluster.apply(`
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {name: default, namespace: shop}
+spec: {mtls: {mode: STRICT}}`);
+    const key = 'istio-system/istio_converted_static_strict' as PolicyKey;
+    await eventually(
+      () => feed.view.workload(web)?.authorizationPolicies.includes(key),
+      'STRICT listed',
+    );
+    assert.ok(feed.view.policy(key));
+  });
+
+  test('a policy gets its status, and goes when it is deleted', async () => {
+    await cluster.apply(`
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: only-get, namespace: shop}
+spec: {selector: {matchLabels: {app: web}}, action: DENY, rules: [{to: [{operation: {methods: [GET]}}]}]}`);
+    const key = 'shop/only-get' as PolicyKey;
+    const policy = await eventually(() => feed.view.policy(key), 'policy at the client');
+    assert.deepEqual(policy.rules, [[]], 'P7: what is left of the rule denies everything');
+    const condition = await eventually(async () => {
+      const o = await cluster.kube.get(resources.authorizationPolicies, 'shop', 'only-get');
+      const status = o?.['status'] as {
+        conditions?: { type: string; reason: string; message: string }[];
+      };
+      return status?.conditions?.find((c) => c.type === 'ZtunnelAccepted');
+    }, 'status condition');
+    assert.equal(condition.reason, 'UnsupportedValue');
+    assert.match(condition.message, /methods/);
+    await cluster.kube.remove(resources.authorizationPolicies, 'shop', 'only-get');
+    await eventually(() => feed.view.policy(key) === undefined, 'policy gone');
+    assert.ok(!feed.view.workload(web)?.authorizationPolicies.includes(key));
+  });
+
+  test('the root bundle is in every namespace, and comes back when deleted', async () => {
+    const get = () => cluster.kube.get(resources.configMaps, 'shop', 'istio-ca-root-cert');
+    await eventually(get, 'root bundle');
+    await cluster.kube.remove(resources.configMaps, 'shop', 'istio-ca-root-cert');
+    await eventually(get, 'root bundle restored');
+  });
+
+  async function certificate(token: string, identity: string | undefined): Promise<string[]> {
+    const c = await channel(token);
+    const { csr } = await createCsr(parseSpiffeId('spiffe://cluster.local/ns/a/sa/b') as SpiffeId);
+    const metadata = identity && { fields: { ImpersonatedIdentity: { stringValue: identity } } };
+    const answer = await c.unary(
+      'createCertificate',
+      { csr, validityDuration: 3600, ...(metadata && { metadata }) },
+      5_000,
+    );
+    return answer.certChain;
+  }
+
+  const refused = (code: number) => (error: unknown) =>
+    error instanceof RpcError && error.code === code;
+
+  test('K30 the node proxy gets a certificate for a pod on its node', async () => {
+    const token = await cluster.token('istio-system', 'ztunnel', 'ztunnel-1');
+    const chain = await certificate(token, 'spiffe://cluster.local/ns/shop/sa/web');
+    assert.equal(chain.length, 2, 'S34 leaf, then the whole root bundle');
+  });
+
+  test('K2 no certificate for an identity without a pod on the node, or another trust domain', async () => {
+    const token = await cluster.token('istio-system', 'ztunnel', 'ztunnel-1');
+    for (const id of [
+      'spiffe://cluster.local/ns/shop/sa/other',
+      'spiffe://other/ns/shop/sa/web',
+      'nonsense',
+    ]) {
+      await assert.rejects(certificate(token, id), refused(16), id);
+    }
+  });
+
+  test('K3 an ordinary workload cannot ask for another identity, only for its own', async () => {
+    const token = await cluster.token('shop', 'web', 'web-0');
+    await assert.rejects(certificate(token, 'spiffe://cluster.local/ns/shop/sa/web'), refused(16));
+    assert.equal((await certificate(token, undefined)).length, 2);
+  });
+
+  test('K1 no token, a wrong audience, garbage: Unauthenticated with one text', async () => {
+    const wrong = await cluster.token('istio-system', 'ztunnel', 'ztunnel-1', 'somebody-else');
+    const texts = new Set<string>();
+    for (const token of ['', wrong, 'garbage']) {
+      await assert.rejects(certificate(token, undefined), (e) => {
+        texts.add((e as Error).message);
+        return refused(16)(e);
+      });
+    }
+    assert.equal(texts.size, 1);
+  });
+});
