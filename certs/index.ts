@@ -11,6 +11,7 @@ export {
   type SignWorkload,
 } from './ca.ts';
 export { type CaClient, localCaClient } from './ca-client.ts';
+export { grpcCaClient } from './ca-grpc.ts';
 export { CaError, type CaErrorCode } from './ca-error.ts';
 export {
   CertManager,
