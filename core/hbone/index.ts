@@ -21,5 +21,12 @@ export {
 export { defaultLimits, type HboneLimits } from './limits.ts';
 export { type Dialled, Pool, type PoolAnswer, type PoolOptions } from './pool.ts';
 export { defaultPoolLimits, type PoolLimits } from './pool-state.ts';
-export { type Pump, type PumpCounts, type PumpEnd, pump, resetStream } from './pump.ts';
+export {
+  type Pump,
+  type PumpCounts,
+  type PumpEnd,
+  policyResetCode,
+  pump,
+  resetStream,
+} from './pump.ts';
 export { type HboneServer, type HboneServerOptions, type Incoming, serveHbone } from './server.ts';

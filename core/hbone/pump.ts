@@ -8,6 +8,8 @@ export interface PumpEnd {
   /** Absent = both halves ended in order. */
   readonly failed?: 'near' | 'far' | 'us';
   readonly error?: Error;
+  /** HTTP/2 code with which the failed side was reset. */
+  readonly code?: number;
 }
 
 export interface PumpCounts {
@@ -21,15 +23,21 @@ export interface Pump {
   /** Never rejects. */
   readonly done: Promise<PumpEnd>;
   /** Cuts both sides with a reset: policy change, revocation, end of drain. */
-  abort(error: Error): void;
+  abort(error: Error, code?: number): void;
 }
 
 const isHttp2 = (stream: Duplex): stream is Http2Stream => 'rstCode' in stream;
 
+/**
+ * What a policy cut looks like to the peer: RFC 9113 has no better code, and the dialling side can tell it
+ * from an application's own reset.
+ */
+export const policyResetCode = constants.NGHTTP2_INADEQUATE_SECURITY;
+
 /** The abrupt end of either kind of stream; never an orderly one (sandbox.md D13). */
-export function resetStream(stream: Duplex): void {
+export function resetStream(stream: Duplex, code: number = constants.NGHTTP2_CANCEL): void {
   if (stream.destroyed) return;
-  if (isHttp2(stream)) stream.close(constants.NGHTTP2_CANCEL);
+  if (isHttp2(stream)) stream.close(code);
   else if (stream instanceof Socket) stream.resetAndDestroy();
   else stream.destroy();
 }
@@ -46,21 +54,29 @@ export function pump(near: Duplex, far: Duplex): Pump {
     if (over) return;
     over = true;
     if (result.failed) {
-      resetStream(near);
-      resetStream(far);
+      resetStream(near, result.code);
+      resetStream(far, result.code);
     }
     finish(result);
   };
   const halfDone = (): void => {
     if (--open === 0) end({});
   };
-  const fail = (failed: 'near' | 'far') => (error: Error | undefined) =>
-    end({ failed, error: error ?? new Error('closed before its end') });
+  const fail = (failed: 'near' | 'far') => (error: Error | undefined, code: number | undefined) =>
+    end({
+      failed,
+      error: error ?? new Error('closed before its end'),
+      ...(code !== undefined && { code }),
+    });
   flow(near, far, (n) => (counts.nearToFar += n), halfDone);
   flow(far, near, (n) => (counts.farToNear += n), halfDone);
   watch(near, fail('near'));
   watch(far, fail('far'));
-  return { counts, done, abort: (error) => end({ failed: 'us', error }) };
+  return {
+    counts,
+    done,
+    abort: (error, code) => end({ failed: 'us', error, ...(code !== undefined && { code }) }),
+  };
 }
 
 /** One direction: chunks of one tick leave in one write (performance.md 2). */
@@ -94,10 +110,15 @@ function flow(from: Duplex, to: Duplex, count: (bytes: number) => void, done: ()
     if (to.writableFinished || to.destroyed) finished();
     else to.end(finished);
   });
+  // Captured sockets arrive paused; a data listener alone would not start them.
+  from.resume();
 }
 
 /** Reports an end that came before both halves were done. */
-function watch(stream: Duplex, fail: (error: Error | undefined) => void): void {
+function watch(
+  stream: Duplex,
+  fail: (error: Error | undefined, code: number | undefined) => void,
+): void {
   let first: Error | undefined;
   stream.on('error', (error: Error) => {
     first ??= error;
@@ -108,6 +129,6 @@ function watch(stream: Duplex, fail: (error: Error | undefined) => void): void {
     if (isHttp2(stream) && stream.rstCode === constants.NGHTTP2_NO_ERROR && !first) {
       if (!stream.readableEnded && stream.readable) return;
     }
-    fail(first);
+    fail(first, isHttp2(stream) ? stream.rstCode : undefined);
   });
 }
