@@ -161,7 +161,8 @@ function admit(
   if (old) keepAssigned(target.info, old, value);
   fillDefaults(value);
   const name = text(record(value['metadata'])['name']) || (target.name ?? '');
-  const all = faults.length > 0 ? faults : objectFaults(target.info, value);
+  const named = new Set(faults.map((f) => f.field));
+  const all = [...faults, ...objectFaults(target.info, value).filter((f) => !named.has(f.field))];
   if (all.length > 0) throw invalid(target.info, name, all);
   return { object: value as unknown as KubeObject, warnings };
 }

@@ -204,7 +204,7 @@ function serviceFaults(object: Json): FieldFault[] {
     const name = text(p['name']);
     out.push(
       ...portFault(`${path}.port`, p['port']),
-      ...portFault(`${path}.targetPort`, p['targetPort']),
+      ...(p['targetPort'] === p['port'] ? [] : portFault(`${path}.targetPort`, p['targetPort'])),
     );
     out.push(...protocolFault(`${path}.protocol`, p['protocol']));
     if (ports.length > 1 && name === '') out.push(requiredFault(`${path}.name`));

@@ -15,7 +15,7 @@ const scalarSchemas: Readonly<Record<string, object>> = {
   time: { type: 'string', format: 'date-time' },
   intstr: { oneOf: [{ type: 'integer' }, { type: 'string' }], format: 'int-or-string' },
   quantity: { oneOf: [{ type: 'string' }, { type: 'number' }] },
-  any: {},
+  any: { type: 'object' },
 };
 
 function schemaOf(type: string, refs: Set<string>): object {

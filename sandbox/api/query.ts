@@ -2,7 +2,8 @@
 import type { ListQuery } from '../contract.ts';
 import { type PageKey, statusError } from '../store/index.ts';
 import type { FieldValidation } from './admit.ts';
-import { at, number, parseJson, record, text } from './json.ts';
+import { decodeBody } from './body.ts';
+import { at, number, record, text } from './json.ts';
 
 const flag = (value: string | null): boolean => value === 'true' || value === '1';
 
@@ -115,8 +116,8 @@ export interface DeleteAsk {
 const propagations = ['Background', 'Foreground', 'Orphan'] as const;
 
 /** DeleteOptions come in the body, or as query parameters. */
-export function deleteAsk(query: URLSearchParams, body: Buffer): DeleteAsk {
-  const options = body.length > 0 ? record(parseJson(body.toString('utf8'))) : {};
+export function deleteAsk(query: URLSearchParams, type: string, body: Buffer): DeleteAsk {
+  const options = body.length > 0 ? record(decodeBody(type, body)) : {};
   const asked = text(options['propagationPolicy']) || query.get('propagationPolicy') || '';
   const propagation = propagations.find((p) => p === asked);
   if (asked && !propagation) {

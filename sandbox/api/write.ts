@@ -176,7 +176,7 @@ function withVersion(next: unknown, kind: PatchKind, given: unknown): unknown {
 
 export async function remove(api: ApiContext, call: Call): Promise<void> {
   const body = await readBody(call.request);
-  const ask = deleteAsk(call.query, body);
+  const ask = deleteAsk(call.query, mediaType(call.request), body);
   const old = current(api, call);
   if (ask.resourceVersion && ask.resourceVersion !== old.metadata.resourceVersion) {
     throw conflict(call.info, old.metadata.name, 'the resourceVersion precondition does not hold');
@@ -205,7 +205,8 @@ function discard(api: ApiContext, call: Call, old: KubeObject, ask: DeleteAsk) {
 }
 
 export async function removeAll(api: ApiContext, call: Call): Promise<void> {
-  const ask = deleteAsk(call.query, await readBody(call.request));
+  const body = await readBody(call.request);
+  const ask = deleteAsk(call.query, mediaType(call.request), body);
   const { query } = listAsk(call.query, call.namespace);
   const { items, revision } = api.store.list(call.key, query);
   if (!ask.dryRun) for (const item of items) discard(api, call, item, ask);
