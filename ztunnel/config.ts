@@ -1,6 +1,6 @@
 // Environment → ZtunnelConfig: Istio's names (ztunnel-protocol.md 14.1) and a few of our own. Every
 // mistake is reported together; nothing here reads a file or a clock.
-import { bad, ok, type Result } from '../core/base/index.ts';
+import { bad, ok, parseAuthority, type Result } from '../core/base/index.ts';
 import { EnvReader, type EnvVariable } from '../core/runtime/index.ts';
 
 export interface ZtunnelConfig {
@@ -76,7 +76,7 @@ export function readConfig(env: Env): {
     r.fault('PROXY_MODE', `${mode} is not carried by this build yet; set PROXY_MODE=addressed`);
   }
   const cluster = r.text('CLUSTER_ID', 'Kubernetes', 'cluster id for telemetry');
-  const xdsAddress = r.text('XDS_ADDRESS', defaultIstiod, 'control plane, host:port');
+  const xdsAddress = address(r, 'XDS_ADDRESS', defaultIstiod, 'control plane, host:port');
   const xdsRootCa = r.text('XDS_ROOT_CA', rootCa, 'PEM file of roots for the control plane');
   const xdsServerName = r.text('ALT_XDS_HOSTNAME', '', 'name its certificate must have');
   const config: ZtunnelConfig = {
@@ -92,7 +92,7 @@ export function readConfig(env: Env): {
     xdsAddress,
     xdsRootCa,
     xdsServerName,
-    caAddress: r.text('CA_ADDRESS', xdsAddress, 'certificate authority, host:port'),
+    caAddress: address(r, 'CA_ADDRESS', xdsAddress, 'certificate authority, host:port'),
     caRootCa: r.text('CA_ROOT_CA', xdsRootCa, 'PEM file of roots for the CA'),
     caServerName: r.text('ALT_CA_HOSTNAME', xdsServerName, 'name the CA certificate must have'),
     authToken: r.text(
@@ -149,6 +149,14 @@ export function readConfig(env: Env): {
 }
 
 const window = { min: 65_535, max: 2 ** 31 - 1 };
+
+/** `https://host:port` or `host:port`; nothing but TLS is spoken. */
+function address(r: EnvReader, name: string, fallback: string, help: string): string {
+  const text = r.text(name, fallback, help);
+  const bare = text.startsWith('https://') ? text.slice('https://'.length) : text;
+  if (!parseAuthority(bare)) r.fault(name, `must be host:port, is ${JSON.stringify(text)}`);
+  return bare;
+}
 
 /** CONNECTION_TERMINATION_DEADLINE, else the pod's grace period less a margin, else 5 s (14.1). */
 function drainTime(r: EnvReader): number {

@@ -1,0 +1,76 @@
+// The two channels to the control plane: the mesh over delta xDS and certificates over the CA service.
+// Roots and token are files, read anew for every channel and call, so that rotation needs no restart.
+import { readFileSync } from 'node:fs';
+import { type CaClient, grpcCaClient } from '../certs/index.ts';
+import type { Clock, Log, Random } from '../core/base/index.ts';
+import { openChannel, type RpcChannel } from '../core/rpc/index.ts';
+import { MeshFeed, XdsSource } from '../core/xds/index.ts';
+import type { ZtunnelConfig } from './config.ts';
+
+export interface Wire {
+  readonly feed: MeshFeed;
+  readonly ca: CaClient;
+  stop(): void;
+}
+
+export function connectWire(
+  config: ZtunnelConfig,
+  deps: { readonly clock: Clock; readonly random: Random; readonly log: Log },
+): Wire {
+  const feed = new MeshFeed(deps.log.child('xds'));
+  const xds = new XdsSource({
+    open: () => channel(config, config.xdsAddress, config.xdsRootCa, config.xdsServerName),
+    node: nodeOf(config),
+    feed,
+    clock: deps.clock,
+    random: deps.random,
+    log: deps.log.child('xds'),
+  });
+  const ca = grpcCaClient({
+    open: () => channel(config, config.caAddress, config.caRootCa, config.caServerName),
+    impersonate: true,
+  });
+  xds.start();
+  return { feed, ca, stop: () => xds.stop() };
+}
+
+function channel(
+  config: ZtunnelConfig,
+  address: string,
+  roots: string,
+  serverName: string,
+): RpcChannel {
+  return openChannel({
+    address,
+    roots: () => readFileSync(roots, 'utf8'),
+    serverName: serverName === '' ? undefined : serverName,
+    token: () => readToken(config.authToken),
+    headers: { clusterid: config.clusterId },
+  });
+}
+
+/** A missing token file is the control plane's to refuse, with a clearer text than ours. */
+function readToken(path: string): string | undefined {
+  try {
+    return readFileSync(path, 'utf8').trim();
+  } catch {
+    return undefined;
+  }
+}
+
+/** Who we say we are (ztunnel-protocol.md 7.2). */
+function nodeOf(c: ZtunnelConfig): ConstructorParameters<typeof XdsSource>[0]['node'] {
+  const ip = c.podIp === '' ? '1.1.1.1' : c.podIp;
+  const text = (stringValue: string) => ({ stringValue });
+  return {
+    id: `ztunnel~${ip}~${c.podName}.${c.podNamespace}~${c.podNamespace}.svc.cluster.local`,
+    metadata: {
+      fields: {
+        NAME: text(c.podName),
+        NAMESPACE: text(c.podNamespace),
+        INSTANCE_IPS: text(ip),
+        NODE_NAME: text(c.nodeName),
+      },
+    },
+  };
+}
