@@ -82,4 +82,5 @@ export {
   workloadIdentity,
   workloadSpiffeId,
 } from './workload.ts';
+export { readPolicyDump } from './undump.ts';
 export type { LocalName } from './workload-store.ts';
