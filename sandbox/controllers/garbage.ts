@@ -11,7 +11,11 @@ interface Ref {
   readonly owners: readonly string[];
 }
 
-export function runGarbageCollection(store: Store, resources: Resources): { stop(): void } {
+export function runGarbageCollection(
+  store: Store,
+  resources: Resources,
+  log: Log,
+): { stop(): void } {
   const alive = new Set<string>();
   const refs = new Map<string, Ref>(); // by the dependent's uid
   const dependents = new Map<string, Set<string>>(); // owner's uid → dependents' uids

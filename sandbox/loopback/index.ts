@@ -17,7 +17,9 @@ export {
   type Launched,
   type LaunchSpec,
   type Means,
-  startSeccompCapture,
 } from './capture.ts';
+export { startCapture, type StartCaptureOptions } from './start.ts';
 export type { CaptureView, Endpoint, PodView } from './decide.ts';
 export { hostsText, type NamedService } from './hosts-text.ts';
+export { Network } from './network.ts';
+export type { MeshFlags } from './view.ts';

@@ -1,0 +1,76 @@
+// What every pod's process finds in its environment, and the kubeconfig it may use.
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { type Block, hostAddress } from '../loopback/index.ts';
+import type { Pod } from '../objects.ts';
+import type { VolumeWriter } from './volume-writer.ts';
+
+export interface PodPaths {
+  /** DIR/pods/UID. */
+  readonly dir: string;
+  readonly sandboxDir: string;
+}
+
+export interface BaseFacts {
+  readonly block: Block;
+  readonly apiUrl: string;
+  readonly caPem: string;
+}
+
+/** istiod's fixed host number. */
+const istiodHost = 2;
+/** The account token of the kubeconfig; it dies with its pod anyway. */
+const apiTokenSeconds = 24 * 3_600;
+
+export function baseVariables(pod: Pod, paths: PodPaths, facts: BaseFacts): Map<string, string> {
+  const own = process.env;
+  const home = path.join(paths.dir, 'home');
+  fs.mkdirSync(home, { recursive: true, mode: 0o700 });
+  const variables: [string, string | undefined][] = [
+    ['PATH', [path.dirname(process.execPath), own['PATH'] ?? '/usr/bin:/bin'].join(':')],
+    ['HOME', home],
+    ['HOSTNAME', pod.spec.hostname ?? pod.metadata.name],
+    ['LANG', own['LANG']],
+    ['TZ', own['TZ']],
+    ['TMPDIR', os.tmpdir()],
+    ['SANDBOX_API', facts.apiUrl],
+    ['SANDBOX_KUBECONFIG', kubeconfigPath(paths)],
+    ['SANDBOX_ISTIOD_ADDRESS', hostAddress(facts.block, istiodHost)],
+    ['SANDBOX_ZDS_SOCKET', zdsSocket(paths.sandboxDir)],
+  ];
+  const out = new Map<string, string>();
+  for (const [name, value] of variables) if (value !== undefined) out.set(name, value);
+  return out;
+}
+
+export const zdsSocket = (sandboxDir: string): string => path.join(sandboxDir, 'ztunnel.sock');
+
+const kubeconfigPath = (paths: PodPaths): string => path.join(paths.dir, 'kubeconfig');
+
+/** The kubeconfig of the pod's account, with a token file bound to the pod. */
+export async function writeKubeconfig(
+  paths: PodPaths,
+  facts: BaseFacts,
+  writer: VolumeWriter,
+): Promise<void> {
+  const tokenFile = path.join(paths.dir, 'api-token');
+  await writer.token(tokenFile, undefined, apiTokenSeconds);
+  const config = {
+    apiVersion: 'v1',
+    kind: 'Config',
+    clusters: [
+      {
+        name: 'sandbox',
+        cluster: {
+          server: facts.apiUrl,
+          'certificate-authority-data': Buffer.from(facts.caPem).toString('base64'),
+        },
+      },
+    ],
+    users: [{ name: 'pod', user: { tokenFile } }],
+    contexts: [{ name: 'pod', context: { cluster: 'sandbox', user: 'pod' } }],
+    'current-context': 'pod',
+  };
+  fs.writeFileSync(kubeconfigPath(paths), JSON.stringify(config, undefined, 2), { mode: 0o600 });
+}

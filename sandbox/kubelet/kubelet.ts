@@ -1,0 +1,461 @@
+// The node: gives every pod an address, runs it, ends it, and answers for its logs, commands and
+// ports (PodRuntime). Follows the store's pods; each running pod is a PodRun.
+import fs from 'node:fs';
+import net from 'node:net';
+import path from 'node:path';
+import { PassThrough, type Duplex, type Readable } from 'node:stream';
+import type { Clock, Log } from '../../core/base/index.ts';
+import {
+  type ExecSession,
+  type KubeObject,
+  type PodRuntime,
+  type Store,
+  sandboxKeys,
+  type Tokens,
+} from '../contract.ts';
+import type { Recorder } from '../controllers/index.ts';
+import {
+  apiAddress,
+  type Block,
+  firstFreeHost,
+  hostAddress,
+  inBlock,
+  type Launched,
+  type LaunchSpec,
+  nextFree,
+} from '../loopback/index.ts';
+import {
+  accountOf,
+  as,
+  type Container,
+  isDeleting,
+  isTerminal,
+  keys,
+  nodeName,
+  type Pod,
+} from '../objects.ts';
+import { notFound, statusError } from '../store/index.ts';
+import { baseVariables, type PodPaths, writeKubeconfig } from './base-env.ts';
+import type { Lookups } from './environment.ts';
+import { readEnded, type LogQuery } from './log-file.ts';
+import { isDone, PodRun } from './pod-run.ts';
+import { killSession, SessionRecords } from './sessions.ts';
+import { VolumeWriter } from './volume-writer.ts';
+
+export interface KubeletOptions {
+  readonly store: Store;
+  readonly tokens: Tokens;
+  readonly recorder: Recorder;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly block: Block;
+  /** The sandbox's directory. */
+  readonly dir: string;
+  readonly packageRoot: string;
+  readonly apiUrl: string;
+  readonly caPem: string;
+  launch(spec: LaunchSpec): Promise<Launched>;
+  forget(session: number): void;
+  /** Resolves when the pod may start: its network is in force, and it is in the mesh if it is to be. */
+  admit(pod: Pod, signal: AbortSignal): Promise<void>;
+}
+
+interface Entry {
+  readonly uid: string;
+  readonly run: PodRun;
+  ending: Promise<void> | undefined;
+}
+
+const podKind = { group: '', plural: 'pods' };
+
+export class Kubelet implements PodRuntime {
+  readonly #options: KubeletOptions;
+  readonly #entries = new Map<string, Entry>(); // by uid
+  readonly #records: SessionRecords;
+  readonly #sessions = new Set<number>();
+  #lastHost = firstFreeHost - 1;
+  #unwatch: (() => void)[] = [];
+  #beginning: string | undefined;
+  #stopped = false;
+
+  constructor(options: KubeletOptions) {
+    this.#options = options;
+    this.#records = new SessionRecords(options.dir);
+  }
+
+  /** Ends what an earlier run left, then runs the pods there are and those to come. */
+  async start(): Promise<void> {
+    const { store, log } = this.#options;
+    const ended = await this.#records.endStale();
+    if (ended > 0) log.info('ended processes of an earlier run', { sessions: ended });
+    this.#dropOrphanedDirs();
+    this.#unwatch = [
+      store.watch(keys.pods, ({ type, object }) => {
+        if (type === 'DELETED') this.#end(as<Pod>(object), 0);
+        else this.#look(as<Pod>(object));
+      }),
+      ...[keys.configMaps, keys.secrets].map((resource) =>
+        store.watch(resource, ({ object }) => this.#refresh(object)),
+      ),
+    ];
+    for (const object of store.list(keys.pods).items) this.#look(as<Pod>(object));
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    for (const off of this.#unwatch) off();
+    await Promise.all([...this.#entries.values()].map((e) => e.ending ?? e.run.stop(2_000)));
+    await Promise.all([...this.#sessions].map((session) => killSession(session)));
+    for (const session of this.#sessions) this.#ended(session);
+    this.#entries.clear();
+  }
+
+  /** Pids of a pod's main containers. */
+  pids(uid: string): number[] {
+    const entry = this.#entries.get(uid);
+    const pod = entry && this.#stored(uid);
+    return (pod?.spec.containers ?? []).flatMap((c) => {
+      const record = entry?.run.run(c.name)?.record;
+      return record?.state.running && record.pid !== undefined ? [record.pid] : [];
+    });
+  }
+
+  logs(namespace: string, name: string, options: Parameters<PodRuntime['logs']>[2]): Readable {
+    const pod = this.#find(namespace, name);
+    const container = pickContainer(pod, options.container);
+    const run = this.#entries.get(pod.metadata.uid ?? '')?.run.run(container.name);
+    const now = this.#options.clock.now();
+    const since = options.sinceTime === undefined ? Number.NaN : Date.parse(options.sinceTime);
+    const sinceMs = options.sinceSeconds === undefined ? since : now - options.sinceSeconds * 1_000;
+    const query: LogQuery = {
+      follow: options.follow === true,
+      timestamps: options.timestamps === true,
+      ...(Number.isNaN(sinceMs) ? {} : { sinceMs }),
+      ...(options.tailLines === undefined ? {} : { tailLines: options.tailLines }),
+      ...(options.limitBytes === undefined ? {} : { limitBytes: options.limitBytes }),
+    };
+    const status = [
+      ...(pod.status?.containerStatuses ?? []),
+      ...(pod.status?.initContainerStatuses ?? []),
+    ].find((s) => s.name === container.name);
+    const instance = run?.record.restartCount ?? status?.restartCount ?? 0;
+    const file = (n: number): string =>
+      path.join(this.#podDir(pod.metadata.uid ?? ''), 'logs', `${container.name}-${n}.log`);
+    if (options.previous === true) {
+      if (instance > 0 && fs.existsSync(file(instance - 1))) {
+        return readEnded(file(instance - 1), query);
+      }
+      const why = `previous terminated container "${container.name}" in pod "${name}" not found`;
+      throw statusError(400, 'BadRequest', why);
+    }
+    if (run?.log) return run.log.read(query);
+    if (fs.existsSync(file(instance))) return readEnded(file(instance), query);
+    const reason = status?.state.waiting?.reason ?? 'ContainerCreating';
+    throw statusError(
+      400,
+      'BadRequest',
+      `container "${container.name}" in pod "${name}" is waiting to start: ${reason}`,
+    );
+  }
+
+  async exec(
+    namespace: string,
+    name: string,
+    options: Parameters<PodRuntime['exec']>[2],
+  ): Promise<ExecSession> {
+    const pod = this.#find(namespace, name);
+    const container = pickContainer(pod, options.container);
+    const run = this.#entries.get(pod.metadata.uid ?? '')?.run;
+    if (!run?.run(container.name)?.record.state.running) {
+      const why = `container not found ("${container.name}"): it is not running`;
+      throw statusError(400, 'BadRequest', why);
+    }
+    const started = await run.launch(container, options.command, true);
+    if (!started.ok) return notStarted(started.message);
+    const { pid, stdin, stdout, stderr, exit } = started.value;
+    if (!options.stdin) stdin?.end();
+    return {
+      stdin: stdin ?? new PassThrough(),
+      stdout,
+      stderr,
+      exit: exit.then(async ({ code }) => {
+        await killSession(pid);
+        this.#ended(pid);
+        return code;
+      }),
+      kill: () => void killSession(pid),
+    };
+  }
+
+  async dial(namespace: string, name: string, port: number): Promise<Duplex> {
+    const pod = this.#find(namespace, name);
+    const ip = pod.status?.podIP;
+    if (ip === undefined || isTerminal(pod)) {
+      throw statusError(400, 'BadRequest', `pod "${name}" is not running`);
+    }
+    // A mesh program's own localhost is everybody's here.
+    const hosts = isHost(pod) ? [ip, '127.0.0.1'] : [ip];
+    let refusal: unknown;
+    for (const host of hosts) {
+      try {
+        return await connect(host, port);
+      } catch (error) {
+        refusal = error;
+      }
+    }
+    const why = refusal instanceof Error ? refusal.message : 'refused';
+    throw statusError(502, 'BadGateway', `cannot reach port ${port} of pod "${name}": ${why}`);
+  }
+
+  #find(namespace: string, name: string): Pod {
+    const pod = this.#options.store.get(keys.pods, namespace, name);
+    if (!pod) throw notFound(podKind, name);
+    return as<Pod>(pod);
+  }
+
+  #stored(uid: string): Pod | undefined {
+    const pods = this.#options.store.list(keys.pods).items;
+    const pod = pods.find((p) => p.metadata.uid === uid);
+    return pod && as<Pod>(pod);
+  }
+
+  #podDir(uid: string): string {
+    return path.join(this.#options.dir, 'pods', uid);
+  }
+
+  /** One look at a stored pod: start it, end it, or nothing. */
+  #look(pod: Pod): void {
+    const uid = pod.metadata.uid ?? '';
+    if (this.#stopped) return;
+    if (isDeleting(pod)) {
+      this.#end(pod, (pod.metadata.deletionGracePeriodSeconds ?? 30) * 1_000);
+      return;
+    }
+    if (this.#entries.has(uid) || this.#beginning === uid || isDone(pod)) return;
+    this.#begin(pod);
+  }
+
+  #begin(pod: Pod): void {
+    const { namespace, name, uid = '' } = pod.metadata;
+    const { store, log } = this.#options;
+    const ip = this.#addressFor(pod);
+    if (ip === undefined) {
+      log.error('no address is left', { pod: name });
+      return;
+    }
+    this.#beginning = uid; // the writes' events come back to #look
+    store.modify(keys.pods, namespace, name, (o) => {
+      as<Pod>(o).spec.nodeName = nodeName;
+    });
+    store.modify(
+      keys.pods,
+      namespace,
+      name,
+      (o) => {
+        const p = as<Pod>(o);
+        const hostIp = apiAddress(this.#options.block);
+        p.status = { ...p.status, phase: 'Pending', podIP: ip, podIPs: [{ ip }], hostIP: hostIp };
+      },
+      { status: true },
+    );
+    this.#beginning = undefined;
+    this.#entries.set(uid, { uid, run: this.#newRun(pod, ip), ending: undefined });
+  }
+
+  #newRun(pod: Pod, ip: string): PodRun {
+    const { namespace = 'default', name, uid = '' } = pod.metadata;
+    const { store, clock, log, recorder, tokens, block, packageRoot } = this.#options;
+    const dir = this.#podDir(uid);
+    const node = store.get(keys.nodes, undefined, nodeName);
+    const paths: PodPaths = { dir, sandboxDir: this.#options.dir };
+    const accountUid = (): string | undefined =>
+      store.get(keys.serviceAccounts, namespace, accountOf(pod.spec))?.metadata.uid;
+    const writer = new VolumeWriter({
+      dir,
+      pod,
+      accountUid,
+      nodeUid: node?.metadata.uid ?? '',
+      defaultAudience: 'https://kubernetes.default.svc.cluster.local',
+      tokens,
+      clock,
+      log,
+    });
+    let last = pod;
+    const current = (): Pod => {
+      const found = store.get(keys.pods, namespace, name);
+      if (found?.metadata.uid === uid) last = as<Pod>(found);
+      return last;
+    };
+    const captured = !isHost(pod);
+    return new PodRun({
+      clock,
+      log,
+      dir,
+      packageRoot,
+      hostIp: apiAddress(block),
+      lookups: lookupsIn(store, namespace),
+      writer,
+      accountUid,
+      base: baseVariables(pod, paths, this.#options),
+      current,
+      launch: async ([file, ...args], { env, cwd, stdin }) => {
+        const launched = await this.#options.launch({
+          ip,
+          captured,
+          stdin,
+          file,
+          args,
+          env: Object.fromEntries(env),
+          cwd,
+        });
+        this.#sessions.add(launched.pid);
+        this.#records.add(launched.pid);
+        return launched;
+      },
+      ended: (session) => this.#ended(session),
+      admitted: async (signal) => {
+        await writeKubeconfig(paths, this.#options, writer);
+        await this.#options.admit(current(), signal);
+      },
+      publish: (status) => {
+        const found = store.get(keys.pods, namespace, name);
+        if (found?.metadata.uid !== uid) return;
+        store.modify(keys.pods, namespace, name, (o) => void (o['status'] = status), {
+          status: true,
+        });
+      },
+      event: (type, reason, message) => recorder.event(pod, type, reason, message),
+    });
+  }
+
+  /** Ends a pod's processes, then takes the object out of the store. */
+  #end(pod: Pod, graceMs: number): void {
+    const { namespace, name, uid = '' } = pod.metadata;
+    const entry = this.#entries.get(uid);
+    const finish = (): void => {
+      this.#entries.delete(uid);
+      const { store } = this.#options;
+      if (!this.#stopped && store.get(keys.pods, namespace, name)?.metadata.uid === uid) {
+        store.remove(keys.pods, namespace, name, { graceSeconds: 0 });
+      }
+      fs.rmSync(this.#podDir(uid), { recursive: true, force: true });
+    };
+    if (!entry) {
+      finish();
+      return;
+    }
+    entry.ending ??= entry.run.stop(graceMs).then(finish, (error: unknown) => {
+      this.#options.log.error('a pod did not end', { pod: name, error: String(error) });
+    });
+  }
+
+  #ended(session: number): void {
+    this.#sessions.delete(session);
+    this.#records.remove(session);
+    this.#options.forget(session);
+  }
+
+  #refresh(changed: KubeObject): void {
+    for (const entry of this.#entries.values()) {
+      const pod = this.#stored(entry.uid);
+      if (pod?.metadata.namespace !== changed.metadata.namespace) continue;
+      entry.run.refresh().catch((error: unknown) => {
+        this.#options.log.warn('volumes were not refreshed', { error: String(error) });
+      });
+    }
+  }
+
+  /** The pod's own address again after a restart of the sandbox, its fixed one, or the next free one. */
+  #addressFor(pod: Pod): string | undefined {
+    const { store, block } = this.#options;
+    const taken = new Set<string>();
+    for (const object of store.list(keys.pods).items) {
+      const other = as<Pod>(object);
+      if (other.metadata.uid === pod.metadata.uid || isTerminal(other)) continue;
+      if (other.status?.podIP) taken.add(other.status.podIP);
+    }
+    const fixed = Number(pod.metadata.annotations?.[sandboxKeys.hostNumber]);
+    const old = pod.status?.podIP;
+    for (const ip of [Number.isInteger(fixed) ? hostAddress(block, fixed) : undefined, old]) {
+      if (ip !== undefined && inBlock(block, ip) && !taken.has(ip)) return ip;
+    }
+    const at = (n: number): string => hostAddress(block, n);
+    const next = nextFree(this.#lastHost, firstFreeHost, at, taken);
+    if (next === undefined) return undefined;
+    this.#lastHost = next;
+    return at(next);
+  }
+
+  #dropOrphanedDirs(): void {
+    const root = path.join(this.#options.dir, 'pods');
+    if (!fs.existsSync(root)) return;
+    const known = new Set(this.#options.store.list(keys.pods).items.map((p) => p.metadata.uid));
+    for (const uid of fs.readdirSync(root)) {
+      if (!known.has(uid)) fs.rmSync(path.join(root, uid), { recursive: true, force: true });
+    }
+  }
+}
+
+/** Mesh programs: their own calls are not captured. */
+export const isHost = (pod: Pod): boolean =>
+  pod.metadata.annotations?.[sandboxKeys.network] === 'host';
+
+function pickContainer(pod: Pod, name: string | undefined): Container {
+  const all = [...pod.spec.containers, ...(pod.spec.initContainers ?? [])];
+  const chosen = name ?? pod.metadata.annotations?.['kubectl.kubernetes.io/default-container'];
+  const container = chosen === undefined ? all[0] : all.find((c) => c.name === chosen);
+  if (container) return container;
+  const why = `container ${chosen ?? ''} is not valid for pod ${pod.metadata.name}`;
+  throw statusError(400, 'BadRequest', why);
+}
+
+function lookupsIn(store: Store, namespace: string): Lookups {
+  const read = (resource: string, name: string, decode: boolean) => {
+    const object = store.get(resource, namespace, name);
+    if (!object) return undefined;
+    const out = new Map<string, string>();
+    const fill = (field: string, base64: boolean): void => {
+      for (const [key, value] of Object.entries((object[field] ?? {}) as Record<string, string>)) {
+        out.set(key, base64 ? Buffer.from(value, 'base64').toString('utf8') : value);
+      }
+    };
+    fill('data', decode);
+    fill('binaryData', true);
+    fill('stringData', false);
+    return out;
+  };
+  return {
+    configMap: (name) => read(keys.configMaps, name, false),
+    secret: (name) => read(keys.secrets, name, true),
+  };
+}
+
+const connectMs = 5_000;
+
+function connect(host: string, port: number): Promise<Duplex> {
+  return new Promise((done, fail) => {
+    const socket = net.connect({ host, port, localAddress: '127.0.0.1', allowHalfOpen: true });
+    socket.setTimeout(connectMs, () => socket.destroy(new Error('it does not answer')));
+    socket.once('error', fail);
+    socket.once('connect', () => {
+      socket.setTimeout(0);
+      socket.on('error', () => {});
+      done(socket);
+    });
+  });
+}
+
+/** A command that could not be started, as a session that says so and ends with 127. */
+function notStarted(message: string): ExecSession {
+  const stdout = new PassThrough();
+  const stderr = new PassThrough();
+  stdout.end();
+  stderr.end(`${message}\n`);
+  return {
+    stdin: new PassThrough().resume(),
+    stdout,
+    stderr,
+    exit: Promise.resolve(127),
+    kill: () => {},
+  };
+}

@@ -1,0 +1,95 @@
+// From pods, services and slices to what the capture judges by, and to the names pods see. Pure.
+import {
+  type EndpointSlice,
+  isTerminal,
+  type Pod,
+  type Service,
+  type ServicePort,
+} from '../objects.ts';
+import { type Block, inBlock } from './addresses.ts';
+import type { CaptureView, Endpoint, PodView } from './decide.ts';
+import type { NamedService } from './hosts-text.ts';
+
+/** How a pod's traffic goes; absent = not in the mesh. */
+export interface MeshFlags {
+  readonly outbound: boolean;
+  readonly inbound: boolean;
+}
+
+export interface ClusterFacts {
+  readonly block: Block;
+  readonly pods: readonly Pod[];
+  readonly services: readonly Service[];
+  readonly slices: readonly EndpointSlice[];
+  readonly flags: ReadonlyMap<string, MeshFlags>;
+  hostsPath(uid: string): string;
+}
+
+export function buildView(facts: ClusterFacts): CaptureView {
+  const pods = new Map<string, PodView>();
+  for (const pod of facts.pods) {
+    const ip = pod.status?.podIP;
+    const { uid } = pod.metadata;
+    if (ip === undefined || uid === undefined || isTerminal(pod)) continue;
+    const flags = facts.flags.get(uid) ?? { outbound: false, inbound: false };
+    pods.set(ip, { uid, ip, ...flags, hosts: facts.hostsPath(uid) });
+  }
+  const slices = slicesByService(facts.slices);
+  const services = new Map<string, readonly Endpoint[]>();
+  for (const service of facts.services) {
+    const ip = service.spec.clusterIP;
+    if (ip === undefined || !inBlock(facts.block, ip)) continue;
+    for (const port of service.spec.ports ?? []) {
+      if ((port.protocol ?? 'TCP') !== 'TCP') continue;
+      services.set(`${ip}:${port.port}`, endpointsOf(port, slices.get(serviceKey(service)) ?? []));
+    }
+  }
+  return { block: facts.block, pods, services };
+}
+
+const serviceKey = (s: Service): string => `${s.metadata.namespace ?? ''}/${s.metadata.name}`;
+
+function slicesByService(slices: readonly EndpointSlice[]): Map<string, EndpointSlice[]> {
+  const out = new Map<string, EndpointSlice[]>();
+  for (const slice of slices) {
+    const name = slice.metadata.labels?.['kubernetes.io/service-name'];
+    if (name === undefined || slice.addressType !== 'IPv4') continue;
+    const key = `${slice.metadata.namespace ?? ''}/${name}`;
+    out.set(key, [...(out.get(key) ?? []), slice]);
+  }
+  return out;
+}
+
+function endpointsOf(port: ServicePort, slices: readonly EndpointSlice[]): Endpoint[] {
+  return slices.flatMap((slice) => {
+    const target = (slice.ports ?? []).find((p) => (p.name ?? '') === (port.name ?? ''))?.port;
+    if (target === undefined) return [];
+    return readyAddresses(slice).map((ip) => ({ ip, port: target }));
+  });
+}
+
+const readyAddresses = (slice: EndpointSlice): string[] =>
+  (slice.endpoints ?? [])
+    .filter((e) => e.conditions?.ready !== false)
+    .flatMap((e) => e.addresses.slice(0, 1));
+
+/** Every service with an address, sorted by namespace and name. */
+export function namedServices(facts: ClusterFacts): NamedService[] {
+  const slices = slicesByService(facts.slices);
+  return facts.services
+    .map((service): NamedService => {
+      const { clusterIP } = service.spec;
+      const headless = clusterIP === 'None';
+      const pods = (slices.get(serviceKey(service)) ?? []).flatMap(readyAddresses);
+      const own = clusterIP !== undefined && inBlock(facts.block, clusterIP) ? [clusterIP] : [];
+      return {
+        name: service.metadata.name,
+        namespace: service.metadata.namespace ?? '',
+        addresses: headless ? [...new Set(pods)].toSorted() : own,
+      };
+    })
+    .filter((s) => s.addresses.length > 0)
+    .toSorted((a, b) => sortKey(a).localeCompare(sortKey(b)));
+}
+
+const sortKey = (s: NamedService): string => `${s.namespace}/${s.name}`;
