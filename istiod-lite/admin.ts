@@ -1,5 +1,10 @@
 // Readiness, metrics and debug pages of the control plane. They show names and revisions, no secrets.
-import type { OpsAnswer, OpsHandler, Readiness } from '../core/runtime/index.ts';
+import {
+  type OpsAnswer,
+  type OpsHandler,
+  packageVersion,
+  type Readiness,
+} from '../core/runtime/index.ts';
 import { addressType, authorizationType, type Snapshots } from '../core/xds/index.ts';
 import type { IstiodMetrics } from './metrics.ts';
 import type { XdsServer } from './xds/serve.ts';
@@ -46,7 +51,7 @@ export function debugRoutes(d: {
           ),
         ),
     ],
-    ['GET /version', () => json({ name: 'istiod-lite', node: process.version })],
+    ['GET /version', () => json({ name: 'istiod-lite', version: packageVersion() })],
   ]);
 }
 

@@ -12,3 +12,4 @@ export {
 } from './ops-server.ts';
 export { Readiness } from './readiness.ts';
 export { systemClock, systemRandom } from './system.ts';
+export { packageVersion } from './version.ts';

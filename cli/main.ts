@@ -1,0 +1,22 @@
+#!/usr/bin/env node
+// ambientctl: parses the command line, runs one command, turns every failure into one line and a code.
+import { CommanderError } from 'commander';
+import { CliError, errorLine } from './errors.ts';
+import { buildProgram } from './program.ts';
+
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  // `ambientctl … | head` closes our output: that is no failure.
+  if (error.code === 'EPIPE') process.exit(0);
+});
+
+try {
+  await buildProgram().parseAsync();
+} catch (error) {
+  if (error instanceof CommanderError) {
+    // commander has printed its own message; help and version are no failures.
+    process.exitCode = error.exitCode === 0 || error.code === 'commander.helpDisplayed' ? 0 : 1;
+  } else {
+    process.stderr.write(errorLine(error));
+    process.exitCode = error instanceof CliError ? error.exitCode : 1;
+  }
+}
