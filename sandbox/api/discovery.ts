@@ -109,7 +109,6 @@ export function groupVersions(registry: Registry): Map<string, string[]> {
     const versions = groups.get(group) ?? new Set();
     groups.set(group, versions.add(version));
   }
-  groups.set('autoscaling', new Set([...(groups.get('autoscaling') ?? []), 'v1']));
   return new Map([...groups].map(([g, v]) => [g, [...v].toSorted(compareVersions)] as const));
 }
 

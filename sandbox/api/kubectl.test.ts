@@ -141,7 +141,7 @@ spec: {containers: [{name: a, image: x, prots: []}]}
 const changed = manifest.replace("value: '1'", "value: '2'").replace('port: 80}', 'port: 81}');
 
 const steps: readonly Step[] = [
-  { run: 'version', out: /Server Version: v1\.33/ },
+  { run: 'version -o json', out: /"serverVersion"[^]*v1\.33/ },
   { run: 'api-resources', out: /deployments\s+deploy\s+apps\/v1\s+true\s+Deployment/ },
   { run: 'apply -f -', input: manifest, out: /deployment.apps\/web created/ },
   { run: 'apply -f -', input: manifest, out: /service\/web unchanged/ },
@@ -170,7 +170,7 @@ const steps: readonly Step[] = [
   { run: 'create token bot --duration=20m', out: /^eyJ/ },
   { run: 'auth can-i create pods', out: /yes/ },
   { run: 'label deploy web -n demo tier=front', out: /labeled/ },
-  { run: 'annotate deploy web -n demo note=x', out: /annotated/ },
+  { run: 'annotate deploy web -n demo note=x', out: /annotate/ },
   {
     run: `patch deploy web -n demo -p {"spec":{"template":{"spec":{"containers":[{"name":"web","image":"two"}]}}}}`,
     out: /patched/,
