@@ -10,6 +10,7 @@ import { type Clock, type Log, MeshError, printable } from '../base/index.ts';
 import { type Headers, headerText, reasonHeader } from './headers.ts';
 import { keepAlive } from './keepalive.ts';
 import { defaultLimits, type HboneLimits } from './limits.ts';
+import { resetStream } from './pump.ts';
 
 /** What became of a CONNECT. */
 export type Connected =
@@ -116,7 +117,7 @@ function answer(stream: ClientHttp2Stream, signal: AbortSignal | undefined): Pro
   return new Promise((resolve, reject) => {
     let failure: Error | undefined;
     const abort = (): void => {
-      stream.close(constants.NGHTTP2_CANCEL);
+      resetStream(stream);
       reject(signal?.reason instanceof Error ? signal.reason : new MeshError('DIAL_TIMEOUT'));
     };
     stream.on('error', (error) => {

@@ -37,9 +37,18 @@ export const policyResetCode = constants.NGHTTP2_INADEQUATE_SECURITY;
 /** The abrupt end of either kind of stream; never an orderly one (sandbox.md D13). */
 export function resetStream(stream: Duplex, code: number = constants.NGHTTP2_CANCEL): void {
   if (stream.destroyed) return;
-  if (isHttp2(stream)) stream.close(code);
+  if (isHttp2(stream)) abandon(stream, code);
   else if (stream instanceof Socket) stream.resetAndDestroy();
   else stream.destroy();
+}
+
+/**
+ * RST_STREAM alone. `close` also ends the writable side, which would send END_STREAM first and look to the
+ * peer like an orderly end; without `_final` it cannot.
+ */
+function abandon(stream: Http2Stream, code: number): void {
+  if (!stream.writableEnded) stream._final = (done) => done();
+  stream.close(code);
 }
 
 export function pump(near: Duplex, far: Duplex): Pump {
@@ -107,12 +116,17 @@ function flow(from: Duplex, to: Duplex, count: (bytes: number) => void, done: ()
     done();
   };
   from.on('end', () => {
+    // Node ends a reset HTTP/2 stream before closing it; that is no half-close.
+    if (isReset(from)) return;
     if (to.writableFinished || to.destroyed) finished();
     else to.end(finished);
   });
   // Captured sockets arrive paused; a data listener alone would not start them.
   from.resume();
 }
+
+const isReset = (stream: Duplex): boolean =>
+  isHttp2(stream) && (stream.rstCode ?? 0) !== constants.NGHTTP2_NO_ERROR;
 
 /** Reports an end that came before both halves were done. */
 function watch(
@@ -124,7 +138,7 @@ function watch(
     first ??= error;
   });
   stream.on('close', () => {
-    if (stream.readableEnded && stream.writableFinished && !first) return;
+    if (stream.readableEnded && stream.writableFinished && !first && !isReset(stream)) return;
     // A peer that has read enough ends a stream with NO_ERROR: an end, not a failure.
     if (isHttp2(stream) && stream.rstCode === constants.NGHTTP2_NO_ERROR && !first) {
       if (!stream.readableEnded && stream.readable) return;
