@@ -234,7 +234,7 @@ test('a sandbox with two pods, in and out of the mesh', { skip, timeout: 120_000
     });
     await eventually('the new pod alone', () => {
       const pods = rig.pods('web');
-      return pods.length === 1 && pods[0]?.metadata.name !== old && isReady(pods[0])
+      return pods.length === 1 && pods.every((p) => p.metadata.name !== old && isReady(p))
         ? true
         : undefined;
     });

@@ -53,9 +53,15 @@ export async function writeKubeconfig(
   paths: PodPaths,
   facts: BaseFacts,
   writer: VolumeWriter,
+  renewing: boolean,
 ): Promise<void> {
   const tokenFile = path.join(paths.dir, 'api-token');
   await writer.token(tokenFile, undefined, apiTokenSeconds);
+  // client-node reads a token file again only where an auth provider names it, and kubectl knows no
+  // such provider: mesh programs get the one, all others the other.
+  const user = renewing
+    ? { 'auth-provider': { name: 'tokenFile', config: { tokenFile } } }
+    : { tokenFile };
   const config = {
     apiVersion: 'v1',
     kind: 'Config',
@@ -68,7 +74,7 @@ export async function writeKubeconfig(
         },
       },
     ],
-    users: [{ name: 'pod', user: { tokenFile } }],
+    users: [{ name: 'pod', user }],
     contexts: [{ name: 'pod', context: { cluster: 'sandbox', user: 'pod' } }],
     'current-context': 'pod',
   };

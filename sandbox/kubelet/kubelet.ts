@@ -314,7 +314,7 @@ export class Kubelet implements PodRuntime {
       },
       ended: (session) => this.#ended(session),
       admitted: async (signal) => {
-        await writeKubeconfig(paths, this.#options, writer);
+        await writeKubeconfig(paths, this.#options, writer, !captured);
         await this.#options.admit(current(), signal);
       },
       publish: (status) => {
