@@ -127,7 +127,10 @@ export function admitChange(
   validation: FieldValidation,
 ): Admitted {
   const { object, warnings } = admit(target, raw, validation, old);
-  const faults = changeFaults(target.info, old, object);
+  // Controllers store objects without the defaults that were just filled in: no change by the client.
+  const before = structuredClone(old);
+  fillDefaults(before as unknown as MutableJson);
+  const faults = changeFaults(target.info, before, object);
   if (faults.length > 0) throw invalid(target.info, old.metadata.name, faults);
   return { object, warnings };
 }
