@@ -1300,6 +1300,124 @@ export const descriptor = {
       }
      }
     },
+    "ContainerPort": {
+     "fields": {
+      "name": {
+       "type": "string",
+       "id": 1
+      },
+      "hostPort": {
+       "type": "int32",
+       "id": 2,
+       "protoName": "host_port"
+      },
+      "containerPort": {
+       "type": "int32",
+       "id": 3,
+       "protoName": "container_port"
+      },
+      "protocol": {
+       "type": "string",
+       "id": 4
+      }
+     }
+    },
+    "Container": {
+     "fields": {
+      "name": {
+       "type": "string",
+       "id": 1
+      },
+      "image": {
+       "type": "string",
+       "id": 2
+      },
+      "command": {
+       "rule": "repeated",
+       "type": "string",
+       "id": 3
+      },
+      "args": {
+       "rule": "repeated",
+       "type": "string",
+       "id": 4
+      },
+      "ports": {
+       "rule": "repeated",
+       "type": "ContainerPort",
+       "id": 6
+      }
+     }
+    },
+    "PodSpec": {
+     "fields": {
+      "containers": {
+       "rule": "repeated",
+       "type": "Container",
+       "id": 2
+      }
+     }
+    },
+    "PodTemplateSpec": {
+     "fields": {
+      "metadata": {
+       "type": "ObjectMeta",
+       "id": 1
+      },
+      "spec": {
+       "type": "PodSpec",
+       "id": 2
+      }
+     }
+    },
+    "LabelSelector": {
+     "fields": {
+      "matchLabels": {
+       "keyType": "string",
+       "type": "string",
+       "id": 1,
+       "protoName": "match_labels"
+      }
+     }
+    },
+    "DeploymentSpec": {
+     "oneofs": {
+      "_replicas": {
+       "oneof": [
+        "replicas"
+       ]
+      }
+     },
+     "fields": {
+      "replicas": {
+       "type": "int32",
+       "id": 1,
+       "options": {
+        "proto3_optional": true
+       }
+      },
+      "selector": {
+       "type": "LabelSelector",
+       "id": 2
+      },
+      "template": {
+       "type": "PodTemplateSpec",
+       "id": 3
+      }
+     }
+    },
+    "Deployment": {
+     "fields": {
+      "metadata": {
+       "type": "ObjectMeta",
+       "id": 1
+      },
+      "spec": {
+       "type": "DeploymentSpec",
+       "id": 2
+      }
+     }
+    },
     "BoundObjectReference": {
      "fields": {
       "kind": {

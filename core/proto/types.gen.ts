@@ -416,6 +416,52 @@ export interface KubeServiceAccount {
   automountServiceAccountToken?: boolean | null;
 }
 
+/** Kube.ContainerPort */
+export interface KubeContainerPort {
+  name: string;
+  hostPort: number;
+  containerPort: number;
+  protocol: string;
+}
+
+/** Kube.Container */
+export interface KubeContainer {
+  name: string;
+  image: string;
+  command: string[];
+  args: string[];
+  ports: KubeContainerPort[];
+}
+
+/** Kube.PodSpec */
+export interface KubePodSpec {
+  containers: KubeContainer[];
+}
+
+/** Kube.PodTemplateSpec */
+export interface KubePodTemplateSpec {
+  metadata?: KubeObjectMeta | null;
+  spec?: KubePodSpec | null;
+}
+
+/** Kube.LabelSelector */
+export interface KubeLabelSelector {
+  matchLabels: Record<string, string>;
+}
+
+/** Kube.DeploymentSpec */
+export interface KubeDeploymentSpec {
+  replicas?: number | null;
+  selector?: KubeLabelSelector | null;
+  template?: KubePodTemplateSpec | null;
+}
+
+/** Kube.Deployment */
+export interface KubeDeployment {
+  metadata?: KubeObjectMeta | null;
+  spec?: KubeDeploymentSpec | null;
+}
+
 /** Kube.BoundObjectReference */
 export interface KubeBoundObjectReference {
   kind: string;
@@ -549,6 +595,13 @@ export interface Messages {
   'Kube.ConfigMap': KubeConfigMap;
   'Kube.Secret': KubeSecret;
   'Kube.ServiceAccount': KubeServiceAccount;
+  'Kube.ContainerPort': KubeContainerPort;
+  'Kube.Container': KubeContainer;
+  'Kube.PodSpec': KubePodSpec;
+  'Kube.PodTemplateSpec': KubePodTemplateSpec;
+  'Kube.LabelSelector': KubeLabelSelector;
+  'Kube.DeploymentSpec': KubeDeploymentSpec;
+  'Kube.Deployment': KubeDeployment;
   'Kube.BoundObjectReference': KubeBoundObjectReference;
   'Kube.TokenRequestSpec': KubeTokenRequestSpec;
   'Kube.TokenRequest': KubeTokenRequest;

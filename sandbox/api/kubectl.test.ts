@@ -166,6 +166,8 @@ const steps: readonly Step[] = [
   { run: 'get po --show-labels', out: /app=web/ },
   { run: 'create ns other', out: /namespace\/other created/ },
   { run: 'create cm c -n other --from-literal=a=b', out: /configmap\/c created/ },
+  { run: 'create deployment made --image=none --replicas=2 -n other -- sleep 1', out: /created/ },
+  { run: 'create secret generic s -n other --from-literal=a=b', out: /created/ },
   { run: 'create sa bot', out: /serviceaccount\/bot created/ },
   { run: 'create token bot --duration=20m', out: /^eyJ/ },
   { run: 'auth can-i create pods', out: /yes/ },

@@ -1,6 +1,6 @@
-// kubectl 1.32 and newer sends the objects it builds itself as protobuf (`create ns|sa|cm|secret …`,
-// `create token`, `auth can-i`): `k8s\0`, then an envelope that names the kind. Decoded into the same
-// plain values as JSON.
+// kubectl 1.32 and newer sends the objects it builds itself as protobuf (`create ns|sa|cm|secret|deployment`,
+// `create token`, `auth can-i`): `k8s\0`, then an envelope that names the kind. Decoded into the same plain
+// values as JSON.
 import { decode, type MessageName } from '../../core/rpc/index.ts';
 import { statusError } from '../store/index.ts';
 import { isRecord, type MutableJson, record } from './json.ts';
@@ -12,6 +12,7 @@ const messages: Readonly<Record<string, MessageName>> = {
   'v1/ConfigMap': 'Kube.ConfigMap',
   'v1/Secret': 'Kube.Secret',
   'v1/ServiceAccount': 'Kube.ServiceAccount',
+  'apps/v1/Deployment': 'Kube.Deployment',
   'authentication.k8s.io/v1/TokenRequest': 'Kube.TokenRequest',
   'authentication.k8s.io/v1/SelfSubjectReview': 'Kube.SelfSubjectReview',
   'authorization.k8s.io/v1/SelfSubjectAccessReview': 'Kube.SelfSubjectAccessReview',

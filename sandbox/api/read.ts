@@ -1,6 +1,5 @@
 // GET of one object and of lists: stored JSON texts are joined, never parsed, unless the client wants
 // a table or metadata alone.
-import { once } from 'node:events';
 import type { ServerResponse } from 'node:http';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { KubeObject } from '../contract.ts';
@@ -128,7 +127,16 @@ async function streamList(api: ApiContext, call: Call, ask: ListAsk): Promise<vo
   response.end(head === ',' ? ']}' : `${head}]}`);
 }
 
-async function write(response: ServerResponse, text: string): Promise<void> {
-  if (response.write(text) || response.destroyed) return;
-  await Promise.race([once(response, 'drain'), once(response, 'close')]);
+/** Writes, and waits while the client is behind; ends at once when it is gone. */
+function write(response: ServerResponse, text: string): Promise<void> {
+  if (response.write(text) || response.destroyed) return Promise.resolve();
+  return new Promise((resolve) => {
+    const done = () => {
+      response.off('drain', done);
+      response.off('close', done);
+      resolve();
+    };
+    response.once('drain', done);
+    response.once('close', done);
+  });
 }
