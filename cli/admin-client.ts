@@ -47,6 +47,7 @@ export async function callPod(
     );
   }
   const payload = body === undefined ? undefined : JSON.stringify(body);
+  let timer: NodeJS.Timeout | undefined;
   try {
     return await new Promise<PodAnswer>((resolve, reject) => {
       const request = httpRequest({
@@ -62,7 +63,8 @@ export async function callPod(
           }),
         },
       });
-      request.setTimeout(limitMs, () => request.destroy(new Error('no answer in time')));
+      // A timer of our own: a port-forwarded stream is no socket and has no setTimeout.
+      timer = setTimeout(() => request.destroy(new Error('no answer in time')), limitMs);
       request.on('error', reject);
       request.on('response', (response) => {
         readText(response).then(
@@ -77,6 +79,7 @@ export async function callPod(
       `cannot reach ${where}: ${error instanceof Error ? error.message : 'failed'}`,
     );
   } finally {
+    clearTimeout(timer);
     stream.destroy();
   }
 }

@@ -23,7 +23,7 @@ export type Verdict =
   | {
       readonly allow: false;
       readonly code: FaultCode & ('POLICY_DENIED' | 'POLICY_NOT_ALLOWED' | 'POLICY_PENDING');
-      /** The policy that denied, or one that is missing. */
+      /** The policy that denied, the first ALLOW policy that does not allow, or one that is missing. */
       readonly by?: PolicyKey;
       readonly dryRun: readonly PolicyKey[];
     };
@@ -81,11 +81,12 @@ export function authorize(applicable: Applicable, c: RbacConnection): Verdict {
   if (missing[0] !== undefined) {
     return { allow: false, code: 'POLICY_PENDING', by: missing[0], dryRun };
   }
-  let allows = false;
+  let allows: PolicyKey | undefined;
   for (const p of policies) {
     if (p.action !== 'Allow' || p.dryRun) continue;
-    allows = true;
+    allows ??= p.key;
     if (matchPolicy(p, c)) return { allow: true, by: p.key, dryRun };
   }
-  return allows ? { allow: false, code: 'POLICY_NOT_ALLOWED', dryRun } : { allow: true, dryRun };
+  if (allows === undefined) return { allow: true, dryRun };
+  return { allow: false, code: 'POLICY_NOT_ALLOWED', by: allows, dryRun };
 }
