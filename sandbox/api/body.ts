@@ -6,7 +6,7 @@ import { checkKeys, parseJson } from './json.ts';
 import { decodeProtobuf } from './protobuf.ts';
 
 /** Kubernetes takes 3 MB; a bundle of CRDs is below 1 MB. */
-export const maxBodyBytes = 4 * 1024 * 1024;
+const maxBodyBytes = 4 * 1024 * 1024;
 
 /** The whole body. Throws 413 beyond 4 MB. */
 export async function readBody(request: IncomingMessage): Promise<Buffer> {

@@ -79,7 +79,7 @@ function initState(pod: KubeObject): string | undefined {
 }
 
 /** The STATUS of `kubectl get pods`: the most telling reason, else the phase. */
-export function podStatus(pod: KubeObject): string {
+function podStatus(pod: KubeObject): string {
   const phase = or(at(pod, 'status', 'reason'), or(at(pod, 'status', 'phase'), 'Unknown'));
   if (pod.metadata.deletionTimestamp !== undefined) return 'Terminating';
   let reason = initState(pod);

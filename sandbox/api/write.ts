@@ -1,6 +1,13 @@
 // POST, PUT, PATCH and DELETE of objects: decode, admit, store.
 import type { KubeObject } from '../contract.ts';
-import { apiVersionOf, conflict, isoSeconds, notFound, statusError } from '../store/index.ts';
+import {
+  alreadyExists,
+  apiVersionOf,
+  conflict,
+  isoSeconds,
+  notFound,
+  statusError,
+} from '../store/index.ts';
 import { admitChange, admitNew, admitStatus, type Admitted, type Target } from './admit.ts';
 import { decodeBody, mediaType, readBody } from './body.ts';
 import type { ApiContext, Call } from './context.ts';
@@ -59,7 +66,7 @@ function createFrom(api: ApiContext, call: Call, raw: unknown, ask: WriteAsk, co
 function dryCreate(api: ApiContext, call: Call, object: KubeObject): string {
   const name = object.metadata.name || `${object.metadata.generateName ?? ''}dry-run`;
   if (api.store.text(call.key, call.namespace, name) !== undefined) {
-    throw statusError(409, 'AlreadyExists', `${call.info.plural} "${name}" already exists`);
+    throw alreadyExists(call.info, name);
   }
   const uid = '00000000-0000-4000-8000-000000000000';
   const metadata = { ...object.metadata, name, uid, creationTimestamp: isoSeconds(api.now()) };

@@ -2,16 +2,11 @@
 export { StoredEvent } from './events.ts';
 export {
   apiVersionOf,
-  builtinResources,
   compareVersions,
-  crdKey,
-  namespaceKey,
-  podKey,
   type PrinterColumn,
   type Registry,
   registry,
   type ResourceInfo,
-  resourcesOfCrd,
   type Subresource,
 } from './registry.ts';
 export { isoSeconds } from './rules.ts';

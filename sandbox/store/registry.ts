@@ -142,7 +142,7 @@ export const namespaceKey: ResourceKey = 'v1/namespaces';
 export const podKey: ResourceKey = 'v1/pods';
 
 /** The resources every sandbox has, before any CustomResourceDefinition. */
-export const builtinResources: readonly ResourceInfo[] = Object.entries(table).flatMap(
+const builtinResources: readonly ResourceInfo[] = Object.entries(table).flatMap(
   ([apiVersion, rows]) => rows.map((row) => builtin(apiVersion, row)),
 );
 
@@ -190,7 +190,7 @@ function customVersion(crd: KubeObject, version: Json, storageVersion: string): 
 }
 
 /** The served versions a CustomResourceDefinition declares; none if it has no storage version. */
-export function resourcesOfCrd(crd: KubeObject): ResourceInfo[] {
+function resourcesOfCrd(crd: KubeObject): ResourceInfo[] {
   const versions = list(record(crd['spec'])['versions']).map(record);
   const storage = versions.find((v) => v['storage'] === true);
   if (!storage) return [];

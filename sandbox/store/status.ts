@@ -28,7 +28,7 @@ export function isStatusError(error: unknown): error is StatusError {
 }
 
 /** `deployments.apps`, as Kubernetes prints a resource in messages. */
-export function printResource(plural: string, group: string): string {
+function printResource(plural: string, group: string): string {
   return group === '' ? plural : `${plural}.${group}`;
 }
 
