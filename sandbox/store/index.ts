@@ -9,10 +9,9 @@ export {
   type ResourceInfo,
   type Subresource,
 } from './registry.ts';
+export { inVersion, objectSelector } from './row-select.ts';
 export { isoSeconds } from './rules.ts';
 export {
-  inVersion,
-  objectSelector,
   openStore,
   type Page,
   type PageKey,

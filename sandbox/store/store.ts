@@ -3,18 +3,11 @@
 import { randomBytes, randomUUID } from 'node:crypto';
 import type { Log } from '../../core/base/index.ts';
 import type { KubeObject, ListQuery, ResourceKey, Store, StoreEvent } from '../contract.ts';
-import { Database, type ObjectRow } from './database.ts';
+import { Database } from './database.ts';
 import { StoredEvent } from './events.ts';
 import { crdKey, type Registry, type ResourceInfo, ResourceRegistry, rowOf } from './registry.ts';
 import { created, deleted, isFinished, isoSeconds, replaced } from './rules.ts';
-import {
-  type FieldRequirement,
-  matchesFields,
-  matchesLabels,
-  parseFieldSelector,
-  parseLabelSelector,
-  type Requirement,
-} from './selectors.ts';
+import { inVersion, rowSelector } from './row-select.ts';
 import { alreadyExists, conflict, notFound, statusError } from './status.ts';
 
 export interface PageKey {
@@ -128,7 +121,7 @@ class SqliteStore implements SandboxStore {
   }
 
   page(resource: ResourceKey, query: ListQuery, from: PageKey | undefined, limit: number): Page {
-    const wanted = selectorOf(query);
+    const wanted = rowSelector(query);
     const selective = Boolean(query.labelSelector || query.fieldSelector);
     const texts: string[] = [];
     let after: PageKey | undefined = from;
@@ -383,55 +376,4 @@ const alphabet = 'bcdfghjklmnpqrstvwxz2456789';
 
 function suffix(): string {
   return [...randomBytes(5)].map((b) => alphabet[b % alphabet.length]).join('');
-}
-
-/** The same text with the apiVersion of `resource`: CRDs may serve several versions of one object. */
-export function inVersion(text: string, resource: ResourceKey): string {
-  const slash = resource.lastIndexOf('/');
-  const head = `{"apiVersion":"${resource.slice(0, slash)}"`;
-  if (text.startsWith(head)) return text;
-  return head + text.slice(text.indexOf('"', 15) + 1);
-}
-
-interface Selected {
-  readonly labels: string | null;
-  readonly json: string;
-}
-
-function selectorOf(query: ListQuery): (row: ObjectRow & Selected) => boolean {
-  const labels = query.labelSelector ? parseLabelSelector(query.labelSelector) : [];
-  const fields = query.fieldSelector ? parseFieldSelector(query.fieldSelector) : [];
-  if (labels.length === 0 && fields.length === 0) return () => true;
-  return (row) => labelsFit(labels, row) && fieldsFit(fields, row);
-}
-
-function labelsFit(wanted: readonly Requirement[], row: Selected): boolean {
-  if (wanted.length === 0) return true;
-  const labels = row.labels === null ? undefined : (JSON.parse(row.labels) as object);
-  return matchesLabels(wanted, labels as Record<string, string> | undefined);
-}
-
-/** Names are columns, so the usual `metadata.name=x` parses nothing. */
-function fieldsFit(wanted: readonly FieldRequirement[], row: ObjectRow): boolean {
-  const rest: FieldRequirement[] = [];
-  for (const requirement of wanted) {
-    const field = requirement.path.join('.');
-    if (field !== 'metadata.name' && field !== 'metadata.namespace') rest.push(requirement);
-    else {
-      const value = field === 'metadata.name' ? row.name : row.namespace;
-      if ((value === requirement.value) !== requirement.equal) return false;
-    }
-  }
-  return rest.length === 0 || matchesFields(rest, JSON.parse(row.json));
-}
-
-/** A predicate over whole objects for watches; the same meaning as the list's. Throws 400. */
-export function objectSelector(query: ListQuery): (object: KubeObject) => boolean {
-  const labels = query.labelSelector ? parseLabelSelector(query.labelSelector) : [];
-  const fields = query.fieldSelector ? parseFieldSelector(query.fieldSelector) : [];
-  const namespace = query.namespace;
-  return (object) =>
-    (namespace === undefined || object.metadata.namespace === namespace) &&
-    matchesLabels(labels, object.metadata.labels) &&
-    matchesFields(fields, object);
 }
