@@ -84,14 +84,7 @@ test('S34: leaf first, then each intermediate alone; the roots are one text', as
   const middle = await makeCert(root, { profile: caProfile(), subject: 'CN=middle' });
   const signer = loadCa(
     { certPem: middle.pem, keyPem: middle.keyPem, chainPem: '', rootPem: root.pem + middle.pem },
-    {
-      clock: {
-        ...clock,
-        now: () => Date.now(),
-        monotonic: () => 0,
-        after: () => ({ cancel() {} }),
-      },
-    },
+    { clock: new FakeClock(Date.now()) },
   );
   const { csr } = await createCsr(id);
   const { chain, roots } = await signer.signWorkload({ csr, identity: id, ttlSeconds: 60 });

@@ -100,6 +100,8 @@ export class TlsAcceptor {
   readonly #options: TlsOptions;
   #cert: WorkloadCert;
   #inFlight = 0;
+  /** The attempt whose stream closed last: Node tells the reason right after, without our context. */
+  #closing: Attempt | undefined;
 
   constructor(cert: WorkloadCert, options: TlsOptions) {
     this.#cert = cert;
@@ -118,7 +120,7 @@ export class TlsAcceptor {
       else socket.destroy();
     });
     this.#server.on('tlsClientError', (error, socket) => {
-      this.#attempts.getStore()?.failed(error, socket);
+      (this.#attempts.getStore() ?? this.#closing)?.failed(error, socket);
     });
   }
 
@@ -173,12 +175,14 @@ export class TlsAcceptor {
         settle(() => reject(new MeshError('HANDSHAKE_TIMEOUT'))),
       );
       // One turn later: the reason of a refused certificate is told after the stream has closed.
-      const closed = (): void =>
-        void setImmediate(() =>
-          settle(() =>
-            reject(new MeshError('TLS_HANDSHAKE', { detail: 'closed during handshake' })),
-          ),
-        );
+      const closed = (): void => {
+        this.#closing = attempt;
+        setImmediate(() => {
+          if (this.#closing === attempt) this.#closing = undefined;
+          const detail = 'closed during handshake';
+          settle(() => reject(new MeshError('TLS_HANDSHAKE', { detail })));
+        });
+      };
       const attempt: Attempt = {
         done: (socket) => settle(() => resolve(socket)),
         failed: (error, socket) => settle(() => reject(acceptFault(error, socket))),
