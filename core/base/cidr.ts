@@ -1,5 +1,5 @@
 // CIDR blocks over the bytes of ip.ts.
-import { formatIp, type IpAddress, parseIpBytes } from './ip.ts';
+import { formatIp, parseIpBytes } from './ip.ts';
 
 export interface Cidr {
   /** 4 or 16 bytes, host bits cleared. */
@@ -44,5 +44,3 @@ export function cidrContains(cidr: Cidr, address: Uint8Array): boolean {
 export function printCidr(cidr: Cidr): string {
   return `${formatIp(cidr.bytes) ?? ''}/${cidr.bits}`;
 }
-
-export type { IpAddress };

@@ -71,9 +71,14 @@ export function openHbone(stream: Duplex, options: HboneClientOptions): HboneCli
     changed();
   });
   whenConnected(session, () => session.setLocalWindowSize(limits.connectionWindow));
+  // The stream too: a peer that does not read would hold the connection's end back.
+  const kill = (): void => {
+    session.destroy();
+    stream.destroy();
+  };
   const stop = keepAlive(session, limits, clock, () => {
     log.warn('hbone peer does not answer', {});
-    session.destroy();
+    kill();
   });
   const closed = new Promise<void>((resolve) => {
     session.on('close', () => {
@@ -104,7 +109,7 @@ export function openHbone(stream: Duplex, options: HboneClientOptions): HboneCli
       return answer(request, signal);
     },
     close: () => session.close(),
-    destroy: () => session.destroy(),
+    destroy: kill,
   };
 }
 

@@ -70,9 +70,14 @@ export function serveHbone(stream: Duplex, options: HboneServerOptions): HboneSe
     }
   });
   session.setLocalWindowSize(limits.connectionWindow);
+  // The stream too: a peer that does not read would hold the connection's end back.
+  const kill = (): void => {
+    session.destroy();
+    stream.destroy();
+  };
   const stops = [
-    keepAlive(session, limits, clock, () => session.destroy()),
-    cutSilent(session, limits.prefaceMs, clock),
+    keepAlive(session, limits, clock, kill),
+    cutSilent(session, limits.prefaceMs, clock, kill),
   ];
   const closed = new Promise<void>((resolve) => {
     session.on('close', () => {
@@ -87,7 +92,7 @@ export function serveHbone(stream: Duplex, options: HboneServerOptions): HboneSe
     },
     closed,
     drain: () => drain(session),
-    destroy: () => session.destroy(),
+    destroy: kill,
   };
 }
 
@@ -127,8 +132,13 @@ function drain(session: ServerHttp2Session): void {
   if (!sent) session.close();
 }
 
-function cutSilent(session: ServerHttp2Session, ms: number, clock: Clock): () => void {
-  const timer = clock.after(ms, () => session.destroy());
+function cutSilent(
+  session: ServerHttp2Session,
+  ms: number,
+  clock: Clock,
+  kill: () => void,
+): () => void {
+  const timer = clock.after(ms, kill);
   session.once('remoteSettings', () => timer.cancel());
   return () => timer.cancel();
 }

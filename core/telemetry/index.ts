@@ -4,6 +4,7 @@ export { createLog, type LogOptions, type RootLog } from './log.ts';
 export {
   type Counter,
   createMetrics,
+  type DeclaredMetric,
   type Gauge,
   type Histogram,
   type Labels,

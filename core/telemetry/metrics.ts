@@ -21,14 +21,18 @@ export interface MetricSpec {
   readonly buckets?: readonly number[];
 }
 
+export interface DeclaredMetric extends MetricSpec {
+  readonly type: 'counter' | 'gauge' | 'histogram';
+}
+
 export interface Metrics {
   counter(spec: MetricSpec): Counter;
   gauge(spec: MetricSpec): Gauge;
   histogram(spec: MetricSpec): Histogram;
   /** The exposition text and its content type. */
   render(accept: string | undefined): Promise<{ type: string; body: string }>;
-  /** Names declared so far, for the test that compares docs with code. */
-  names(): readonly string[];
+  /** Everything declared so far, in order: the source of docs/reference/metrics.md. */
+  declared(): readonly DeclaredMetric[];
   /** Current value of one series, for tests and summaries; 0 if it does not exist. */
   value(name: string, labels: Labels): Promise<number>;
 }
@@ -56,26 +60,23 @@ class SeriesGuard {
 
 export function createMetrics(): Metrics {
   const registry = new client.Registry();
-  const known: string[] = [];
+  const known: DeclaredMetric[] = [];
   const common = (
+    type: DeclaredMetric['type'],
     spec: MetricSpec,
   ): { name: string; help: string; labelNames: string[]; registers: client.Registry[] } => {
-    known.push(spec.name);
-    return {
-      name: spec.name,
-      help: spec.help,
-      labelNames: [...(spec.labels ?? [])],
-      registers: [registry],
-    };
+    known.push({ ...spec, type });
+    const labelNames = [...(spec.labels ?? [])];
+    return { name: spec.name, help: spec.help, labelNames, registers: [registry] };
   };
   return {
     counter(spec) {
-      const c = new client.Counter(common(spec));
+      const c = new client.Counter(common('counter', spec));
       const guard = new SeriesGuard(spec.labels ?? []);
       return { add: (labels, by = 1) => c.inc({ ...guard.labels(labels) }, by) };
     },
     gauge(spec) {
-      const g = new client.Gauge(common(spec));
+      const g = new client.Gauge(common('gauge', spec));
       const guard = new SeriesGuard(spec.labels ?? []);
       return {
         set: (labels, value) => g.set({ ...guard.labels(labels) }, value),
@@ -84,7 +85,7 @@ export function createMetrics(): Metrics {
     },
     histogram(spec) {
       const h = new client.Histogram({
-        ...common(spec),
+        ...common('histogram', spec),
         ...(spec.buckets && { buckets: [...spec.buckets] }),
       });
       const guard = new SeriesGuard(spec.labels ?? []);
@@ -100,7 +101,7 @@ export function createMetrics(): Metrics {
         body: open ? `${body}# EOF\n` : body,
       };
     },
-    names: () => known,
+    declared: () => known,
     async value(name, labels) {
       const metric = await registry.getSingleMetric(name)?.get();
       const hit = metric?.values.find((v) =>

@@ -84,10 +84,6 @@ export interface SliceFacts extends Meta {
   readonly endpoints: readonly SliceEndpoint[];
 }
 
-export interface AccountFacts extends Meta {
-  readonly kind: 'ServiceAccount';
-}
-
 const isObject = (v: unknown): v is Record<string, unknown> =>
   typeof v === 'object' && v !== null && !Array.isArray(v);
 

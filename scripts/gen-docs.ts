@@ -1,0 +1,159 @@
+// Writes docs/reference/ from the code's own tables: errors, metrics, environment, ports, CLI help. With
+// --check it only compares; test/docs.test.ts does the same, so documentation cannot lie.
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { renderHelp } from '../cli/index.ts';
+import { type FaultRow, faults } from '../core/base/index.ts';
+import type { EnvVariable } from '../core/runtime/index.ts';
+import { createMetrics, type DeclaredMetric } from '../core/telemetry/index.ts';
+import { configVariables as istiodVariables, istiodMetrics } from '../istiod-lite/index.ts';
+import { declareMetrics, readConfig as readZtunnelConfig } from '../ztunnel/index.ts';
+
+const folder = join(import.meta.dirname, '../docs/reference');
+const notice = '<!-- Written by scripts/gen-docs.ts from the code. Do not edit. -->\n';
+
+const cell = (text: string): string => text.replaceAll('|', '\\|').replaceAll('\n', ' ');
+
+function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
+  const line = (cells: readonly string[]): string => `| ${cells.map(cell).join(' | ')} |`;
+  return [line(head), line(head.map(() => '---')), ...rows.map(line)].join('\n');
+}
+
+function errors(): string {
+  const rows = Object.entries(faults as Record<string, FaultRow>).map(([code, f]) => [
+    `\`${code}\``,
+    f.status === 0 ? 'none' : String(f.status),
+    `\`${f.flag}\``,
+    f.side,
+    f.retry ? 'yes' : 'no',
+    f.help,
+  ]);
+  const head = [
+    'code',
+    'CONNECT status',
+    'flag',
+    'side',
+    'worth a retry',
+    'what it means and what to do',
+  ];
+  return `${notice}# Reasons for refusals and failures
+
+Every refusal has one of these codes: in \`x-ambient-reason\` on the CONNECT answer, in the log, in
+\`ambient_refusals_total{reason}\`, and in the connection records of both proxies. An application sees a TCP reset.
+
+${table(head, rows)}
+`;
+}
+
+function metricTable(all: readonly DeclaredMetric[]): string {
+  const rows = all.map((m) => [
+    `\`${m.name}\``,
+    m.type,
+    (m.labels ?? []).map((l) => `\`${l}\``).join(' '),
+    m.help,
+  ]);
+  return table(['name', 'type', 'labels', 'meaning'], rows);
+}
+
+function metrics(): string {
+  const ztunnel = createMetrics();
+  declareMetrics(ztunnel, 'unknown');
+  return `${notice}# Metrics
+
+## ztunnel, port 15020, \`/metrics\` and \`/stats/prometheus\`
+
+${metricTable(ztunnel.declared())}
+
+## istiod-lite, port 15014, \`/metrics\`
+
+${metricTable(istiodMetrics().registry.declared())}
+`;
+}
+
+function variables(all: readonly EnvVariable[]): string {
+  const rows = all.map((v) => [
+    `\`${v.name}\``,
+    v.kind,
+    v.fallback === '' ? '' : `\`${v.fallback}\``,
+    v.help,
+  ]);
+  return table(['variable', 'kind', 'default', 'meaning'], rows);
+}
+
+function config(): string {
+  return `${notice}# Environment variables
+
+A value that cannot be read stops the program at its start, with one message that names every mistake.
+
+## ztunnel
+
+${variables(readZtunnelConfig({}).asked)}
+
+## istiod-lite
+
+${variables(istiodVariables())}
+`;
+}
+
+function ports(): string {
+  const z = readZtunnelConfig({ PROXY_MODE: 'addressed' }).config;
+  if (!z.ok) throw new Error('the default configuration of ztunnel is refused');
+  const rows = [
+    ['ztunnel', '15001', 'each captured pod', 'outbound traffic of the pod'],
+    ['ztunnel', '15006', 'each captured pod', 'inbound plaintext'],
+    ['ztunnel', '15008', 'each captured pod', 'inbound HBONE: mutual TLS 1.3 and HTTP/2 CONNECT'],
+    ['ztunnel', '15080', 'each captured pod', 'SOCKS5, off by default'],
+    ['ztunnel', String(z.value.admin.port), 'the proxy, local peers only', 'admin'],
+    ['ztunnel', String(z.value.stats.port), 'the proxy', 'metrics'],
+    ['ztunnel', String(z.value.readiness.port), 'the proxy', 'readiness'],
+    ['istiod-lite', '15012', 'the control plane', 'xDS and certificates over TLS'],
+    ['istiod-lite', '15014', 'the control plane', 'metrics and debug pages'],
+    ['istiod-lite', '8080', 'the control plane', 'readiness and debug pages'],
+  ];
+  return `${notice}# Ports
+
+${table(['program', 'port', 'bound in', 'carries'], rows)}
+`;
+}
+
+function cli(): string {
+  const sections = renderHelp().map(
+    ({ name, text }) => `## ${name}\n\n\`\`\`text\n${text}\n\`\`\`\n`,
+  );
+  return `${notice}# ambientctl\n\n${sections.join('\n')}`;
+}
+
+/** File name → text. */
+export function renderDocs(): Map<string, string> {
+  return new Map([
+    ['errors.md', errors()],
+    ['metrics.md', metrics()],
+    ['config.md', config()],
+    ['ports.md', ports()],
+    ['cli.md', cli()],
+  ]);
+}
+
+/** Names of files whose text differs from what the code says. */
+export function staleDocs(): string[] {
+  return [...renderDocs()]
+    .filter(([file, text]) => {
+      try {
+        return readFileSync(join(folder, file), 'utf8') !== text;
+      } catch {
+        return true;
+      }
+    })
+    .map(([file]) => file);
+}
+
+if (import.meta.main) {
+  if (process.argv.includes('--check')) {
+    const stale = staleDocs();
+    for (const file of stale)
+      process.stderr.write(`docs/reference/${file} is stale: run npm run gen\n`);
+    process.exitCode = stale.length > 0 ? 1 : 0;
+  } else {
+    for (const [file, text] of renderDocs()) writeFileSync(join(folder, file), text);
+  }
+}

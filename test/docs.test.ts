@@ -1,0 +1,72 @@
+// Documentation and code agree: generated references are fresh, links lead somewhere, the manifests use
+// the ports and variables that the programs know.
+import assert from 'node:assert/strict';
+import { existsSync, globSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { test } from 'node:test';
+import { parseAllDocuments } from 'yaml';
+import { configVariables as istiodVariables } from '../istiod-lite/index.ts';
+import { staleDocs } from '../scripts/gen-docs.ts';
+import { readConfig as readZtunnelConfig } from '../ztunnel/index.ts';
+
+const root = join(import.meta.dirname, '..');
+
+test('docs/reference says what the code says', () => {
+  assert.deepEqual(staleDocs(), [], 'run npm run gen');
+});
+
+test('links between documents lead somewhere', () => {
+  const broken: string[] = [];
+  for (const file of globSync('{*.md,docs/**/*.md,samples/**/*.md,bench/*.md}', { cwd: root })) {
+    const text = readFileSync(join(root, file), 'utf8');
+    for (const m of text.matchAll(/\]\((?!https?:|#)([^)#]+)(#[^)]*)?\)/g)) {
+      if (!existsSync(join(root, dirname(file), m[1] ?? ''))) broken.push(`${file} → ${m[1]}`);
+    }
+  }
+  assert.deepEqual(broken, []);
+});
+
+test('commands that the README names exist in package.json', () => {
+  const scripts = (
+    JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { scripts: object }
+  ).scripts;
+  const text = readFileSync(join(root, 'README.md'), 'utf8');
+  for (const m of text.matchAll(/npm (?:run (?:-s )?)([a-z:]+)/g)) {
+    assert.ok(Object.hasOwn(scripts, m[1] ?? ''), `npm run ${m[1]}`);
+  }
+});
+
+interface Container {
+  readonly command?: readonly string[];
+  readonly env?: readonly { readonly name: string }[];
+}
+
+function containers(value: unknown, found: Container[] = []): Container[] {
+  if (Array.isArray(value)) for (const v of value) containers(v, found);
+  else if (typeof value === 'object' && value !== null) {
+    if ('command' in value && 'env' in value) found.push(value as Container);
+    for (const v of Object.values(value)) containers(v, found);
+  }
+  return found;
+}
+
+test('manifests set only variables that the programs read', () => {
+  const known = new Map([
+    ['ztunnel/main.ts', new Set(readZtunnelConfig({}).asked.map((v) => v.name))],
+    ['istiod-lite/main.ts', new Set(istiodVariables().map((v) => v.name))],
+  ]);
+  // Facts about the pod that are there for people who look into it.
+  const informative = new Set(['POD_NAME', 'POD_NAMESPACE', 'SERVICE_ACCOUNT', 'INSTANCE_IP']);
+  const wrong: string[] = [];
+  for (const file of globSync('manifests/{base,sandbox}/*.yaml', { cwd: root })) {
+    const documents = parseAllDocuments(readFileSync(join(root, file), 'utf8'));
+    for (const c of containers(documents.map((d) => d.toJS() as unknown))) {
+      const program = c.command?.at(-1) ?? '';
+      for (const { name } of c.env ?? []) {
+        if (!known.get(program)?.has(name) && !informative.has(name))
+          wrong.push(`${file}: ${program} ${name}`);
+      }
+    }
+  }
+  assert.deepEqual(wrong, []);
+});
