@@ -89,27 +89,26 @@ export class Enrolment {
   /** Resolves when the pod is in, or is not to be: before that its containers must not start. */
   async admit(pod: Pod, signal: AbortSignal): Promise<void> {
     const uid = pod.metadata.uid ?? '';
-    let told = false;
-    while (!signal.aborted && !this.#stopped) {
-      const current = this.#current(pod.metadata.namespace ?? '', pod.metadata.name, uid);
-      if (!current || !this.#wanted(current)) return;
-      const member = this.#look(current);
-      if (!member || member.state === 'in') return;
-      if (!this.#zds.isConnected && !told) {
-        told = true;
-        const why = 'waits for ztunnel: a pod of the mesh does not start outside of it';
-        this.#options.recorder.event(pod, 'Warning', 'WaitingForMesh', why);
-      }
-      await new Promise<void>((done) => {
-        const wakeUp = (): void => {
-          member.waiters.delete(wakeUp);
-          signal.removeEventListener('abort', wakeUp);
-          done();
-        };
-        member.waiters.add(wakeUp);
-        signal.addEventListener('abort', wakeUp);
-      });
+    const inStore = (): Pod | undefined =>
+      this.#current(pod.metadata.namespace ?? '', pod.metadata.name, uid);
+    const first = inStore();
+    if (first) this.#look(first);
+    if (this.#mayStart(inStore())) return;
+    if (!this.#zds.isConnected) {
+      const why = 'waits for ztunnel: a pod of the mesh does not start outside of it';
+      this.#options.recorder.event(pod, 'Warning', 'WaitingForMesh', why);
     }
+    // Only waits: the steps have a rhythm of their own, and every end of one wakes us.
+    while (!signal.aborted && !this.#stopped && !this.#mayStart(inStore())) {
+      const member = this.#members.get(uid);
+      if (!member) return;
+      await nextWake(member, signal);
+    }
+  }
+
+  #mayStart(pod: Pod | undefined): boolean {
+    if (!pod || !this.#wanted(pod)) return true;
+    return this.#members.get(pod.metadata.uid ?? '')?.state === 'in';
   }
 
   #told(): ZdsWorkload[] {
@@ -265,6 +264,18 @@ export class Enrolment {
 }
 
 const annotationOf = (pod: Pod): string | undefined => pod.metadata.annotations?.[redirectionKey];
+
+function nextWake(member: Membership, signal: AbortSignal): Promise<void> {
+  return new Promise((done) => {
+    const wakeUp = (): void => {
+      member.waiters.delete(wakeUp);
+      signal.removeEventListener('abort', wakeUp);
+      done();
+    };
+    member.waiters.add(wakeUp);
+    signal.addEventListener('abort', wakeUp);
+  });
+}
 
 function wake(member: Membership): void {
   for (const waiter of member.waiters) waiter();
