@@ -91,10 +91,14 @@ export interface Store {
     resource: ResourceKey,
     namespace: string | undefined,
     name: string,
-    how?: { graceSeconds?: number; uid?: string; propagation?: 'Background' | 'Foreground' | 'Orphan' },
+    how?: {
+      graceSeconds?: number;
+      uid?: string;
+      propagation?: 'Background' | 'Foreground' | 'Orphan';
+    },
   ): KubeObject | undefined;
   /** All events of a resource (`'*'` = every one) from now on. */
-  watch(resource: ResourceKey | '*', listener: (event: StoreEvent) => void): () => void;
+  watch(resource: ResourceKey, listener: (event: StoreEvent) => void): () => void;
 }
 
 export interface ExecSession {
