@@ -1,0 +1,106 @@
+// `npm run bench [-- FILTER] [--full] [--json]`: runs the cases and prints them with their ratios to `direct`
+// and, where it is installed, to HAProxy in the same run. Numbers hold as ratios on one machine only.
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { dataPath, type Result, type Size } from './data-path.ts';
+import { haproxyVersion, startHaproxy } from './haproxy.ts';
+import { startWorld, type World } from './world.ts';
+
+const { values, positionals } = parseArgs({
+  options: { full: { type: 'boolean' }, json: { type: 'boolean' } },
+  allowPositionals: true,
+});
+const filter = positionals[0] ?? '';
+const size: Size =
+  values.full === true
+    ? { bytes: 2 ** 30, trips: 10_000, connections: 3_000 }
+    : { bytes: 2 ** 28, trips: 3_000, connections: 600 };
+
+/** Files with cases that need no proxies: each exports `cases(): Iterable<Result>` or a promise of it. */
+const pureCases = ['rbac.ts', 'endpoint-insert.ts', 'push.ts'];
+
+const results: Result[] = [];
+const round = (n: number): string =>
+  n >= 100 ? n.toFixed(0) : n >= 10 ? n.toFixed(1) : n.toFixed(2);
+
+function report(r: Result): void {
+  results.push(r);
+  const more = Object.entries(r.more ?? {}).map(([k, v]) => `${k} ${round(v)}`);
+  process.stderr.write(
+    `${r.name.padEnd(28)} ${round(r.value).padStart(8)} ${r.unit}  ${more.join('  ')}\n`,
+  );
+}
+
+async function runPeer(world: World): Promise<void> {
+  const version = haproxyVersion();
+  if (version === undefined) {
+    process.stderr.write('haproxy is not installed: no ratios to it\n');
+    return;
+  }
+  process.stderr.write(`peer: ${version}\n`);
+  const peer = await startHaproxy();
+  // Through the same cases: its dial stands in for the hbone path; its CPU is not counted.
+  const as: World = {
+    ...world,
+    dial: (path) => (path === 'hbone' ? peer.dial() : world.dial(path)),
+  };
+  try {
+    await dataPath(as, size, 'hbone', (r) => {
+      if (!r.name.includes(filter)) return;
+      const {
+        cpuMicrosPerTrip: _t,
+        cpuSecondsPerGB: _g,
+        cpuMicrosPerConnection: _c,
+        ...more
+      } = r.more ?? {};
+      report({ ...r, name: r.name.replace('hbone', 'haproxy'), more });
+    });
+  } finally {
+    peer.stop();
+  }
+}
+
+function ratios(): Record<string, number> {
+  const out: Record<string, number> = {};
+  for (const r of results) {
+    for (const peer of ['direct', 'tcp', 'haproxy']) {
+      if (!r.name.includes('hbone')) continue;
+      const other = results.find((x) => x.name === r.name.replace('hbone', peer));
+      if (other) out[`${r.name} / ${peer}`] = r.value / other.value;
+    }
+  }
+  return out;
+}
+
+async function runPure(): Promise<void> {
+  const here = readdirSync(import.meta.dirname);
+  for (const file of pureCases.filter((f) => here.includes(f))) {
+    const module = (await import(join(import.meta.dirname, file))) as {
+      cases(filter: string): AsyncIterable<Result> | Iterable<Result>;
+    };
+    for await (const r of module.cases(filter)) if (r.name.includes(filter)) report(r);
+  }
+}
+
+const needsWorld = ['throughput', 'latency', 'connections'].some(
+  (n) => filter === '' || filter.startsWith(n),
+);
+if (needsWorld) {
+  const world = await startWorld();
+  try {
+    await dataPath(world, size, filter, report);
+    await runPeer(world);
+    const { rssBytes } = await world.usage();
+    report({ name: 'memory/after', unit: 'MB RSS', value: Math.max(...rssBytes) / 1e6 });
+  } finally {
+    world.stop();
+  }
+}
+await runPure();
+
+const found = ratios();
+for (const [name, value] of Object.entries(found))
+  process.stderr.write(`${name.padEnd(40)} ${value.toFixed(2)}\n`);
+if (values.json === true)
+  process.stdout.write(`${JSON.stringify({ results, ratios: found }, null, 2)}\n`);

@@ -1,0 +1,106 @@
+// What every data-path case runs in: an application, two proxies with one identity each, and ways to dial
+// through none (`direct`), one (`tcp`) or both (`hbone`) of them.
+import { type ChildProcess, fork } from 'node:child_process';
+import { once } from 'node:events';
+import { connect, type Socket } from 'node:net';
+import { join } from 'node:path';
+import { createCa } from '../certs/index.ts';
+import { systemClock } from '../core/runtime/index.ts';
+import { testWorkload } from '../test/kit/mesh.ts';
+import type { ProxySetup, ProxyUsage } from './proxy-process.ts';
+
+export type Path = 'direct' | 'tcp' | 'hbone';
+
+const near = '127.63.1.1';
+const far = '127.63.1.2';
+const outside = '127.63.1.3';
+export const appPort = 9080;
+
+const signature = Buffer.from('0d0a0d0a000d0a515549540a', 'hex');
+
+/** PROXY v2 as the sandbox's capture writes it. */
+function header(destination: string): Buffer {
+  const bytes = Buffer.alloc(28);
+  signature.copy(bytes);
+  bytes[12] = 0x21;
+  bytes[13] = 0x11;
+  bytes.writeUInt16BE(12, 14);
+  Buffer.from(near.split('.').map(Number)).copy(bytes, 16);
+  Buffer.from(destination.split('.').map(Number)).copy(bytes, 20);
+  bytes.writeUInt16BE(appPort, 26);
+  return bytes;
+}
+
+async function child(file: string, args: readonly string[]): Promise<ChildProcess> {
+  const path = join(import.meta.dirname, file);
+  return fork(path, [...args], {
+    serialization: 'advanced',
+    stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
+  });
+}
+
+async function ready(p: ChildProcess): Promise<void> {
+  const [message] = (await once(p, 'message')) as [unknown];
+  if (message !== 'ready') throw new Error('a bench process did not start');
+}
+
+async function proxy(setup: ProxySetup): Promise<ChildProcess> {
+  const p = await child('proxy-process.ts', []);
+  p.send(setup);
+  await ready(p);
+  return p;
+}
+
+export interface World {
+  /** A connected socket to the application over the path; the application waits for its first byte. */
+  dial(path: Path): Promise<Socket>;
+  /** CPU of both proxies so far, microseconds, and their memory. */
+  usage(): Promise<{ cpuMicros: number; rssBytes: readonly number[] }>;
+  stop(): void;
+}
+
+export async function startWorld(): Promise<World> {
+  const ca = await createCa({ trustDomain: 'cluster.local', clock: systemClock });
+  const workloads = [
+    testWorkload('near', near),
+    testWorkload('far', far),
+    testWorkload('outside', outside, { protocol: 'TCP' }),
+  ];
+  const uid = (name: string): string => `Kubernetes//Pod/shop/${name}`;
+  const apps: ChildProcess[] = [];
+  for (const host of [far, outside]) {
+    const app = await child('app-process.ts', [host, String(appPort)]);
+    await ready(app);
+    apps.push(app);
+  }
+  const proxies = [
+    await proxy({ ca: ca.material, workloads, pod: uid('near') }),
+    await proxy({ ca: ca.material, workloads, pod: uid('far') }),
+  ];
+  const ask = async (p: ChildProcess): Promise<ProxyUsage> => {
+    const answer = once(p, 'message') as Promise<[ProxyUsage]>;
+    p.send('usage');
+    return (await answer)[0];
+  };
+  return {
+    async dial(path) {
+      const target =
+        path === 'direct' ? { host: outside, port: appPort } : { host: near, port: 15_001 };
+      const socket = connect({ ...target, noDelay: true, allowHalfOpen: true });
+      socket.on('error', () => {});
+      await once(socket, 'connect');
+      if (path !== 'direct') socket.write(header(path === 'tcp' ? outside : far));
+      return socket;
+    },
+    async usage() {
+      const all = await Promise.all(proxies.map(ask));
+      return {
+        cpuMicros: all.reduce((n, u) => n + u.cpuMicros, 0),
+        rssBytes: all.map((u) => u.rssBytes),
+      };
+    },
+    stop() {
+      for (const p of [...proxies, ...apps]) p.disconnect();
+    },
+  };
+}
