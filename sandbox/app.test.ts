@@ -255,6 +255,67 @@ test('a sandbox with two pods, in and out of the mesh', { skip, timeout: 120_000
   });
 });
 
+test('without seccomp: curl and Node go by the environment', { timeout: 60_000 }, async (t) => {
+  const dir = fs.mkdtempSync(path.join(os.tmpdir(), 'sandbox-'));
+  const options = {
+    dir,
+    driver: 'loopback',
+    log: silentLog,
+    mesh: false,
+    capture: 'preload',
+  } as const;
+  const rig = new Rig(await startSandbox(options));
+  t.after(async () => {
+    await rig.sandbox.stop();
+    fs.rmSync(dir, { recursive: true, force: true });
+  });
+  const { store } = rig.sandbox;
+  assert.equal(rig.sandbox.status().means, 'preload');
+  const env = [{ name: 'WHO', value: 'web' }];
+  const readinessProbe = { httpGet: { port: 8080 }, periodSeconds: 1 };
+  store.create(
+    keys.deployments,
+    deployment('web', { command: ['node', '-e', serve], env, readinessProbe }),
+  );
+  store.create(keys.services, service('web'));
+  store.create(keys.deployments, deployment('client', { command: ['sleep', '1000'] }));
+  const server = await rig.ready('web');
+  const client = await rig.ready('client');
+  const plain = `web ${client.status?.podIP} ${server.status?.podIP}`;
+  const answered = (ask: () => Promise<string>): Promise<string> =>
+    eventually('an answer', async () => ((await ask()) === plain ? plain : undefined));
+  await answered(() => rig.fetch(client, 'http://web/'));
+  const curl = ['sh', '-c', 'command -v curl >/dev/null && curl -sS -m 5 http://web/ || echo none'];
+  const { out } = await rig.exec(client, curl);
+  assert.ok(['none', plain].includes(out.trim().replaceAll('::ffff:', '')), out);
+});
+
+test('a pod of the mesh waits for ztunnel, and starts when it is there', {
+  skip,
+  timeout: 60_000,
+}, async (t) => {
+  const dir = fs.mkdtempSync(path.join(os.tmpdir(), 'sandbox-'));
+  const rig = await start(dir);
+  t.after(async () => {
+    await rig.sandbox.stop();
+    fs.rmSync(dir, { recursive: true, force: true });
+  });
+  const { store } = rig.sandbox;
+  setMode(store, 'ambient');
+  store.create(keys.deployments, deployment('client', { command: ['sleep', '1000'] }));
+  const why = await eventually('the reason', () =>
+    store.list(keys.events).items.find((e) => e['reason'] === 'WaitingForMesh'),
+  );
+  assert.equal(why['type'], 'Warning');
+  assert.equal(rig.pods('client')[0]?.status?.phase, 'Pending');
+  const ztunnel = new StandIn(path.join(dir, 'ztunnel.sock'));
+  await ztunnel.connect();
+  const pod = await rig.ready('client');
+  assert.equal(pod.metadata.annotations?.['ambient.istio.io/redirection'], 'enabled');
+  assert.equal(rig.sandbox.status().pods[0]?.enrolled, true);
+  ztunnel.close();
+});
+
 function setMode(store: Sandbox['store'], mode: string | undefined): void {
   store.modify(keys.namespaces, undefined, 'default', (o) => {
     const { 'istio.io/dataplane-mode': _old, ...rest } = o.metadata.labels ?? {};

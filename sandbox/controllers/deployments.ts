@@ -1,28 +1,24 @@
-// Deployment → ReplicaSets → Pods, and DaemonSet → Pod. Shells around workload-plan.ts.
+// Deployment → ReplicaSets. A shell around workload-plan.ts.
 import type { KubeObject, Store } from '../contract.ts';
 import {
   as,
   type Condition,
   controllerOf,
-  type DaemonSet,
   type Deployment,
   isDeleting,
   isReady,
   keys,
   type Pod,
-  type PodTemplate,
   type ReplicaSet,
   setCondition,
   timeText,
 } from '../objects.ts';
 import { type Controller, keyOf, splitKey } from './loop.ts';
 import type { Recorder } from './recorder.ts';
+import { owned, ownerKey, ownerOf, type WorkloadDeps } from './replicas.ts';
 import {
   activePods,
-  daemonHashLabel,
   hashLabel,
-  planDaemon,
-  planReplicas,
   planRollout,
   type SetView,
   type Strategy,
@@ -30,64 +26,6 @@ import {
 } from './workload-plan.ts';
 
 const revisionKey = 'deployment.kubernetes.io/revision';
-
-export interface WorkloadDeps {
-  readonly store: Store;
-  readonly recorder: Recorder;
-  readonly now: () => number;
-}
-
-/** Keys of the owner of a kind; the object itself if it has none of that kind. */
-const ownerKey =
-  (kind: string) =>
-  (object: KubeObject): string[] => {
-    const owner = controllerOf(object);
-    return owner?.kind === kind ? [`${object.metadata.namespace ?? ''}/${owner.name}`] : [];
-  };
-
-const owned = <T>(
-  store: Store,
-  resource: string,
-  namespace: string,
-  uid: string | undefined,
-): T[] =>
-  store
-    .list(resource, { namespace })
-    .items.filter((o) => controllerOf(o)?.uid === uid)
-    .map(as<T>);
-
-function ownerOf(object: { apiVersion: string; kind: string; metadata: KubeObject['metadata'] }) {
-  const { name, uid = '' } = object.metadata;
-  return {
-    apiVersion: object.apiVersion,
-    kind: object.kind,
-    name,
-    uid,
-    controller: true,
-    blockOwnerDeletion: true,
-  };
-}
-
-function podFrom(
-  template: PodTemplate,
-  owner: Parameters<typeof ownerOf>[0],
-  labels: Record<string, string>,
-): KubeObject {
-  return {
-    apiVersion: 'v1',
-    kind: 'Pod',
-    metadata: {
-      name: '',
-      generateName: `${owner.metadata.name}-`,
-      namespace: owner.metadata.namespace ?? 'default',
-      labels: { ...template.metadata?.labels, ...labels },
-      ...(template.metadata?.annotations ? { annotations: template.metadata.annotations } : {}),
-      ownerReferences: [ownerOf(owner)],
-    },
-    spec: template.spec,
-    status: { phase: 'Pending' },
-  };
-}
 
 export function deploymentController({ store, recorder, now }: WorkloadDeps): Controller {
   return {
@@ -303,105 +241,4 @@ function prune(
   for (const s of idle.slice(0, Math.max(0, idle.length - limit))) {
     store.remove(keys.replicaSets, s.metadata.namespace, s.metadata.name);
   }
-}
-
-export function replicaSetController({ store, recorder }: WorkloadDeps): Controller {
-  return {
-    name: 'replicaset',
-    watches: {
-      [keys.replicaSets]: (o) => [keyOf(o)],
-      [keys.pods]: ownerKey('ReplicaSet'),
-    },
-    reconcile(key) {
-      const { namespace, name } = splitKey(key);
-      const found = store.get(keys.replicaSets, namespace, name);
-      if (!found || isDeleting(found)) return undefined;
-      const set = as<ReplicaSet>(found);
-      const pods = owned<Pod>(store, keys.pods, namespace, set.metadata.uid);
-      const plan = planReplicas(set.spec.replicas ?? 1, pods);
-      for (let i = 0; i < plan.create; i++) {
-        const pod = store.create(keys.pods, podFrom(set.spec.template, set, {}));
-        pods.push(as<Pod>(pod));
-        recorder.event(set, 'Normal', 'SuccessfulCreate', `Created pod: ${pod.metadata.name}`);
-      }
-      for (const pod of plan.remove) {
-        store.remove(keys.pods, namespace, pod.metadata.name);
-        recorder.event(set, 'Normal', 'SuccessfulDelete', `Deleted pod: ${pod.metadata.name}`);
-      }
-      const active = activePods(pods).filter((p) => !plan.remove.includes(p));
-      const ready = active.filter(isReady).length;
-      store.modify(
-        keys.replicaSets,
-        namespace,
-        name,
-        (s) => {
-          s['status'] = {
-            replicas: active.length,
-            fullyLabeledReplicas: active.length,
-            readyReplicas: ready,
-            availableReplicas: ready,
-            observedGeneration: set.metadata.generation ?? 1,
-          };
-        },
-        { status: true },
-      );
-      return undefined;
-    },
-  };
-}
-
-export function daemonSetController({ store, recorder }: WorkloadDeps): Controller {
-  return {
-    name: 'daemonset',
-    watches: {
-      [keys.daemonSets]: (o) => [keyOf(o)],
-      [keys.pods]: ownerKey('DaemonSet'),
-    },
-    reconcile(key) {
-      const { namespace, name } = splitKey(key);
-      const found = store.get(keys.daemonSets, namespace, name);
-      if (!found || isDeleting(found)) return undefined;
-      const set = as<DaemonSet>(found);
-      const pods = owned<Pod>(store, keys.pods, namespace, set.metadata.uid);
-      const hash = templateHash(set.spec.template);
-      const { type, rollingUpdate } = set.spec.updateStrategy ?? {};
-      const surge = rollingUpdate?.maxSurge;
-      const plan = planDaemon(hash, pods, {
-        onDelete: type === 'OnDelete',
-        surge: surge !== undefined && surge !== 0 && surge !== '0' && surge !== '0%',
-      });
-      if (plan.create) {
-        const pod = podFrom(set.spec.template, set, { [daemonHashLabel]: hash });
-        const made = store.create(keys.pods, pod);
-        pods.push(as<Pod>(made));
-        recorder.event(set, 'Normal', 'SuccessfulCreate', `Created pod: ${made.metadata.name}`);
-      }
-      for (const pod of plan.remove) {
-        store.remove(keys.pods, namespace, pod.metadata.name);
-        recorder.event(set, 'Normal', 'SuccessfulDelete', `Deleted pod: ${pod.metadata.name}`);
-      }
-      const active = activePods(pods).filter((p) => !plan.remove.includes(p));
-      const ready = active.some(isReady) ? 1 : 0;
-      const updated = active.some((p) => p.metadata.labels?.[daemonHashLabel] === hash) ? 1 : 0;
-      store.modify(
-        keys.daemonSets,
-        namespace,
-        name,
-        (s) => {
-          s['status'] = {
-            currentNumberScheduled: active.length > 0 ? 1 : 0,
-            desiredNumberScheduled: 1,
-            numberMisscheduled: 0,
-            numberReady: ready,
-            numberAvailable: ready,
-            numberUnavailable: 1 - ready || undefined,
-            updatedNumberScheduled: updated,
-            observedGeneration: set.metadata.generation ?? 1,
-          };
-        },
-        { status: true },
-      );
-      return undefined;
-    },
-  };
 }

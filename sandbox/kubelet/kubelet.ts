@@ -1,7 +1,6 @@
 // The node: gives every pod an address, runs it, ends it, and answers for its logs, commands and
 // ports (PodRuntime). Follows the store's pods; each running pod is a PodRun.
 import fs from 'node:fs';
-import net from 'node:net';
 import path from 'node:path';
 import { PassThrough, type Duplex, type Readable } from 'node:stream';
 import type { Clock, Log } from '../../core/base/index.ts';
@@ -24,19 +23,10 @@ import {
   type LaunchSpec,
   nextFree,
 } from '../loopback/index.ts';
-import {
-  accountOf,
-  as,
-  type Container,
-  isDeleting,
-  isTerminal,
-  keys,
-  nodeName,
-  type Pod,
-} from '../objects.ts';
+import { accountOf, as, isDeleting, isTerminal, keys, nodeName, type Pod } from '../objects.ts';
 import { notFound, statusError } from '../store/index.ts';
 import { baseVariables, type PodPaths, writeKubeconfig } from './base-env.ts';
-import type { Lookups } from './environment.ts';
+import { connect, lookupsIn, notStarted, pickContainer } from './runtime-parts.ts';
 import { readEnded, type LogQuery } from './log-file.ts';
 import { isDone, PodRun } from './pod-run.ts';
 import { killSession, SessionRecords } from './sessions.ts';
@@ -344,6 +334,8 @@ export class Kubelet implements PodRuntime {
       finish();
       return;
     }
+    // Asked again, with less patience (`--force`): what still runs ends now.
+    if (entry.ending && graceMs === 0) void entry.run.stop(0).catch(() => {});
     entry.ending ??= entry.run.stop(graceMs).then(finish, (error: unknown) => {
       this.#options.log.error('a pod did not end', { pod: name, error: String(error) });
     });
@@ -399,63 +391,3 @@ export class Kubelet implements PodRuntime {
 /** Mesh programs: their own calls are not captured. */
 export const isHost = (pod: Pod): boolean =>
   pod.metadata.annotations?.[sandboxKeys.network] === 'host';
-
-function pickContainer(pod: Pod, name: string | undefined): Container {
-  const all = [...pod.spec.containers, ...(pod.spec.initContainers ?? [])];
-  const chosen = name ?? pod.metadata.annotations?.['kubectl.kubernetes.io/default-container'];
-  const container = chosen === undefined ? all[0] : all.find((c) => c.name === chosen);
-  if (container) return container;
-  const why = `container ${chosen ?? ''} is not valid for pod ${pod.metadata.name}`;
-  throw statusError(400, 'BadRequest', why);
-}
-
-function lookupsIn(store: Store, namespace: string): Lookups {
-  const read = (resource: string, name: string, decode: boolean) => {
-    const object = store.get(resource, namespace, name);
-    if (!object) return undefined;
-    const out = new Map<string, string>();
-    const fill = (field: string, base64: boolean): void => {
-      for (const [key, value] of Object.entries((object[field] ?? {}) as Record<string, string>)) {
-        out.set(key, base64 ? Buffer.from(value, 'base64').toString('utf8') : value);
-      }
-    };
-    fill('data', decode);
-    fill('binaryData', true);
-    fill('stringData', false);
-    return out;
-  };
-  return {
-    configMap: (name) => read(keys.configMaps, name, false),
-    secret: (name) => read(keys.secrets, name, true),
-  };
-}
-
-const connectMs = 5_000;
-
-function connect(host: string, port: number): Promise<Duplex> {
-  return new Promise((done, fail) => {
-    const socket = net.connect({ host, port, localAddress: '127.0.0.1', allowHalfOpen: true });
-    socket.setTimeout(connectMs, () => socket.destroy(new Error('it does not answer')));
-    socket.once('error', fail);
-    socket.once('connect', () => {
-      socket.setTimeout(0);
-      socket.on('error', () => {});
-      done(socket);
-    });
-  });
-}
-
-/** A command that could not be started, as a session that says so and ends with 127. */
-function notStarted(message: string): ExecSession {
-  const stdout = new PassThrough();
-  const stderr = new PassThrough();
-  stdout.end();
-  stderr.end(`${message}\n`);
-  return {
-    stdin: new PassThrough().resume(),
-    stdout,
-    stderr,
-    exit: Promise.resolve(127),
-    kill: () => {},
-  };
-}

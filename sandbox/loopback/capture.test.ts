@@ -10,7 +10,13 @@ import path from 'node:path';
 import { text } from 'node:stream/consumers';
 import test from 'node:test';
 import { silentLog } from '../../core/base/index.ts';
-import { seccompNotifyAvailable } from '../../core/linux/index.ts';
+import {
+  bindSocket,
+  closeFd,
+  listenSocket,
+  openSocket,
+  seccompNotifyAvailable,
+} from '../../core/linux/index.ts';
 import { clusterAddress, hostAddress } from './addresses.ts';
 import { type ClaimedBlock, claimBlock } from './block.ts';
 import { type Capture, type Exit, type Launched, startSeccompCapture } from './capture.ts';
@@ -35,6 +41,9 @@ const echoServer = (port: number): string =>
 const asker = (host: string, port: number): string =>
   `const s=require('net').connect(${port},'${host}');s.on('data',d=>process.stdout.write(d));` +
   `s.on('error',e=>process.stdout.write(e.code))`;
+
+const blockingConnect = (host: string, port: number): string =>
+  `import socket\nprint("go", flush=True)\nsocket.socket().connect(("${host}", ${port}))`;
 
 for (const means of ['take', 'copies'] as const satisfies readonly SocketMeans[]) {
   test(`capture with sockets by ${means}`, { skip }, async (t) => {
@@ -283,6 +292,31 @@ class Rig {
       assert.equal((await this.ask(['sh', '-c', 'exit 7'])).exit.code, 7);
       assert.equal((await this.ask(['sh', '-c', 'kill -9 $$'])).exit.code, 137);
     });
+
+    await t.test(
+      'a connect that hangs holds up nobody else, and ends with its program',
+      async () => {
+        await this.view({});
+        const full = openSocket(2, 1, 0);
+        assert.equal(bindSocket(full, 'inet', this.ip(21), 7777), 0);
+        assert.equal(listenSocket(full, 0), 0);
+        const fillers = Array.from({ length: 3 }, () => net.connect(7777, this.ip(21)));
+        for (const socket of fillers) socket.on('error', () => {});
+        await once(fillers[0] as net.Socket, 'connect');
+        const stuck = await this.launch(20, [process.execPath, '-e', asker(this.ip(21), 7777)]);
+        const blocking = found('python3')
+          ? await this.launch(20, ['python3', '-c', blockingConnect(this.ip(21), 7777)])
+          : undefined;
+        if (blocking) await once(blocking.stdout, 'data');
+        const before = performance.now();
+        assert.equal((await this.node(asker('web', 80))).out.replaceAll('::ffff:', ''), both);
+        assert.ok(performance.now() - before < 4_000);
+        for (const p of [stuck, blocking]) if (p) process.kill(-p.pid, 'SIGKILL');
+        for (const socket of fillers) socket.destroy();
+        closeFd(full);
+        await Promise.all([stuck.exit, blocking?.exit]);
+      },
+    );
 
     await t.test('no descriptor is left behind', async () => {
       await this.view({});
