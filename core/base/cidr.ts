@@ -1,5 +1,5 @@
 // CIDR blocks over the bytes of ip.ts.
-import { formatIp, parseIpBytes } from './ip.ts';
+import { formatIp, isMapped, parseIpBytes } from './ip.ts';
 
 export interface Cidr {
   /** 4 or 16 bytes, host bits cleared. */
@@ -7,10 +7,16 @@ export interface Cidr {
   readonly bits: number;
 }
 
-/** `undefined` if the address length is not 4 or 16 or the prefix does not fit it. */
+/**
+ * `undefined` if the address length is not 4 or 16 or the prefix does not fit it. A v4-mapped block is the
+ * IPv4 block, as addresses are; one whose prefix cuts into the mapping is neither and gives `undefined`.
+ */
 export function makeCidr(address: Uint8Array, bits: number): Cidr | undefined {
   if (address.length !== 4 && address.length !== 16) return undefined;
   if (!Number.isInteger(bits) || bits < 0 || bits > address.length * 8) return undefined;
+  if (isMapped(address)) {
+    return bits < 96 ? undefined : makeCidr(address.subarray(12), bits - 96);
+  }
   const bytes = address.slice();
   for (let i = 0; i < bytes.length; i++) {
     const keep = Math.min(8, Math.max(0, bits - 8 * i));
@@ -22,13 +28,16 @@ export function makeCidr(address: Uint8Array, bits: number): Cidr | undefined {
 /** `10.0.0.0/8`, or a lone address as a host block. */
 export function parseCidr(text: string): Cidr | undefined {
   const slash = text.indexOf('/');
-  const address = parseIpBytes(slash < 0 ? text : text.slice(0, slash));
+  const host = slash < 0 ? text : text.slice(0, slash);
+  const address = parseIpBytes(host);
   if (!address) return undefined;
   if (slash < 0) return makeCidr(address, address.length * 8);
   const length = text.slice(slash + 1);
   if (length === '' || length.length > 3) return undefined;
   for (const c of length) if (c < '0' || c > '9') return undefined;
-  return makeCidr(address, Number(length));
+  // A prefix written on a v4-mapped address counts from the start of the IPv6 one.
+  const mapped = address.length === 4 && host.includes(':');
+  return makeCidr(address, Number(length) - (mapped ? 96 : 0));
 }
 
 export function cidrContains(cidr: Cidr, address: Uint8Array): boolean {

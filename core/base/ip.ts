@@ -64,7 +64,8 @@ function parseV6(text: string): Uint8Array | undefined {
   return bytes;
 }
 
-const isMapped = (b: Uint8Array): boolean =>
+/** ::ffff:a.b.c.d: an IPv4 address in IPv6 clothing. */
+export const isMapped = (b: Uint8Array): boolean =>
   b.length === 16 && b[10] === 255 && b[11] === 255 && b.subarray(0, 10).every((x) => x === 0);
 
 /** Text to 4 or 16 bytes, network order; zone ids, leading zeros and garbage give `undefined`. */
