@@ -25,6 +25,8 @@ export interface DialOptions {
   readonly signal?: AbortSignal | undefined;
   /** Default 10 s. */
   readonly timeoutMs?: number;
+  /** Default true: applications may half-close. A tunnel's end is its end. */
+  readonly halfOpen?: boolean;
 }
 
 /** Connects; rejects with MeshError DIAL_REFUSED or DIAL_TIMEOUT, or with the signal's reason. */
@@ -35,7 +37,7 @@ export function dial(to: IpPort, options: DialOptions): Promise<net.Socket> {
       host: to.ip,
       port: to.port,
       ...(from !== undefined && { localAddress: from }),
-      allowHalfOpen: true,
+      allowHalfOpen: options.halfOpen ?? true,
       noDelay: true,
       keepAlive: options.keepalive.enabled,
       keepAliveInitialDelay: options.keepalive.idleMs,
@@ -78,10 +80,11 @@ export interface Listener {
 export function listen(
   at: IpPort,
   onConnection: (socket: net.Socket) => void,
-  keepalive: Keepalive,
+  options: { readonly keepalive: Keepalive; readonly halfOpen: boolean },
 ): Promise<Listener> {
+  const { keepalive } = options;
   const server = net.createServer({
-    allowHalfOpen: true,
+    allowHalfOpen: options.halfOpen,
     pauseOnConnect: true,
     noDelay: true,
     keepAlive: keepalive.enabled,

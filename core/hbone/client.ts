@@ -76,6 +76,8 @@ export function openHbone(stream: Duplex, options: HboneClientOptions): HboneCli
     session.destroy();
     stream.destroy();
   };
+  // HTTP/2 has no half-close of the connection; Node leaves it open on a half-open socket.
+  stream.on('end', kill);
   const stop = keepAlive(session, limits, clock, () => {
     log.warn('hbone peer does not answer', {});
     kill();

@@ -251,23 +251,6 @@ function rawClient(): { session: http2.ClientHttp2Session; server: HboneServer; 
   return { session, server, raw: near };
 }
 
-test('H1: an open-and-reset flood is cut after its budget', async () => {
-  const { session, server, raw } = rawClient();
-  const goaway = new Promise<number>((resolve) => {
-    session.on('goaway', (code) => resolve(code));
-    session.on('close', () => resolve(-1));
-  });
-  for (let i = 0; i < 4000 && !session.destroyed && !session.closed; i++) {
-    const s = session.request(headers(), { endStream: false });
-    s.on('error', () => {});
-    s.close(constants.NGHTTP2_CANCEL);
-    if (i % 100 === 0) await new Promise((resolve) => setImmediate(resolve));
-  }
-  assert.notEqual(await goaway, 0);
-  server.destroy();
-  raw.destroy();
-});
-
 test('H4: a header block above 64 KB refuses the stream, not the process', async () => {
   const { session, server, raw } = rawClient();
   const request = session.request(
@@ -297,6 +280,47 @@ const preface = Buffer.concat([
   Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'),
   frame(4, 0, 0, Buffer.alloc(0)),
 ]);
+
+/** A header field without compression. */
+const literal = (name: string, value: string): Buffer =>
+  Buffer.concat([
+    Buffer.from([0, name.length]),
+    Buffer.from(name),
+    Buffer.from([value.length]),
+    Buffer.from(value),
+  ]);
+const connectBlock = Buffer.concat([
+  literal(':method', 'CONNECT'),
+  literal(':authority', '10.0.0.7:80'),
+]);
+
+test('H1: an open-and-reset flood is cut after its budget, with ENHANCE_YOUR_CALM', async () => {
+  const [near, far] = duplexPair();
+  near.on('error', () => {});
+  const server = serveHbone(far, { clock: new FakeClock(), log: silentLog, onConnect: echo });
+  const received: Buffer[] = [];
+  near.on('data', (chunk: Buffer) => received.push(chunk));
+  let over = false;
+  void server.closed.then(() => {
+    over = true;
+  });
+  near.write(preface);
+  let sent = 0;
+  for (let id = 1; id < 40_000 && !over; id += 2, sent++) {
+    near.write(frame(1, 4, id, connectBlock));
+    near.write(frame(3, 0, id, Buffer.from([0, 0, 0, 8])));
+    if (id % 100 === 1) await new Promise((resolve) => setImmediate(resolve));
+  }
+  await server.closed;
+  assert.ok(sent > 1000 && sent < 20_000, `${sent}`);
+  const all = Buffer.concat(received);
+  let code = -1;
+  for (let at = 0; at + 9 <= all.length; at += 9 + all.readUIntBE(at, 3)) {
+    if (all[at + 3] === 7 && at + 17 <= all.length) code = all.readUInt32BE(at + 13);
+  }
+  assert.notEqual(code, 0);
+  near.destroy();
+});
 
 const hostile: [string, Buffer][] = [
   [
@@ -350,19 +374,7 @@ test('C6: CONNECT with :scheme and :path is a stream error that no handler sees'
   const received: Buffer[] = [];
   near.on('data', (chunk: Buffer) => received.push(chunk));
   near.write(preface);
-  const literal = (name: string, value: string): Buffer =>
-    Buffer.concat([
-      Buffer.from([0, name.length]),
-      Buffer.from(name),
-      Buffer.from([value.length]),
-      Buffer.from(value),
-    ]);
-  const block = Buffer.concat([
-    literal(':method', 'CONNECT'),
-    literal(':authority', '10.0.0.7:80'),
-    literal(':scheme', 'http'),
-    literal(':path', '/'),
-  ]);
+  const block = Buffer.concat([connectBlock, literal(':scheme', 'http'), literal(':path', '/')]);
   near.write(frame(1, 4, 1, block));
   const resets = (): boolean => {
     const all = Buffer.concat(received);
@@ -484,4 +496,36 @@ test('a closed pool takes nobody', async () => {
   const fake = fakePool();
   fake.pool.drain();
   await assert.rejects(fake.pool.connect('a', headers()), { code: 'POOL_CLOSED' });
+});
+
+test('pump: END_STREAM at once, NO_ERROR resets and cancels all end the connection', async () => {
+  const ends: unknown[] = [];
+  const apps: Duplex[] = [];
+  const server = connect((c) => {
+    const [app, side] = duplexPair();
+    apps.push(app);
+    app.on('error', () => {});
+    app.resume();
+    app.on('end', () => app.end());
+    setImmediate(() => {
+      const near = c.accept({});
+      void pump(near, side).done.then((end) => ends.push(end.failed ?? 'ok'));
+    });
+  });
+  const requests: ((s: http2.ClientHttp2Stream) => void)[] = [
+    (s) => s.end(),
+    (s) => s.close(constants.NGHTTP2_NO_ERROR),
+    (s) => s.close(constants.NGHTTP2_CANCEL),
+    (s) => s.destroy(),
+  ];
+  for (const act of requests) {
+    const answer = await server.client.connect(headers());
+    assert.ok(answer.kind === 'open');
+    answer.stream.on('error', () => {});
+    answer.stream.resume();
+    act(answer.stream as http2.ClientHttp2Stream);
+  }
+  while (ends.length < requests.length) await new Promise((resolve) => setImmediate(resolve));
+  assert.equal(apps.length, 4);
+  server.close();
 });

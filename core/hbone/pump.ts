@@ -79,8 +79,15 @@ export function pump(near: Duplex, far: Duplex): Pump {
     });
   flow(near, far, (n) => (counts.nearToFar += n), halfDone);
   flow(far, near, (n) => (counts.farToNear += n), halfDone);
-  watch(near, fail('near'));
-  watch(far, fail('far'));
+  const left = (other: Duplex) => () => {
+    if (over) return;
+    end({});
+    endSoon(other);
+  };
+  watch(near, { failed: fail('near'), left: left(far) });
+  watch(far, { failed: fail('far'), left: left(near) });
+  if (near.destroyed) fail('near')(undefined, undefined);
+  else if (far.destroyed) fail('far')(undefined, undefined);
   return {
     counts,
     done,
@@ -115,12 +122,15 @@ function flow(from: Duplex, to: Duplex, count: (bytes: number) => void, done: ()
     half = true;
     done();
   };
-  from.on('end', () => {
+  const ended = (): void => {
     // Node ends a reset HTTP/2 stream before closing it; that is no half-close.
     if (isReset(from)) return;
     if (to.writableFinished || to.destroyed) finished();
     else to.end(finished);
-  });
+  };
+  // A stream whose END_STREAM came at once has ended before anybody could listen.
+  if (from.readableEnded) ended();
+  else from.on('end', ended);
   // Captured sockets arrive paused; a data listener alone would not start them.
   from.resume();
 }
@@ -128,21 +138,31 @@ function flow(from: Duplex, to: Duplex, count: (bytes: number) => void, done: ()
 const isReset = (stream: Duplex): boolean =>
   isHttp2(stream) && (stream.rstCode ?? 0) !== constants.NGHTTP2_NO_ERROR;
 
+interface Early {
+  readonly failed: (error: Error | undefined, code: number | undefined) => void;
+  /** Reset with NO_ERROR: the peer has had enough. An end, though nothing can be written any more. */
+  readonly left: () => void;
+}
+
 /** Reports an end that came before both halves were done. */
-function watch(
-  stream: Duplex,
-  fail: (error: Error | undefined, code: number | undefined) => void,
-): void {
+function watch(stream: Duplex, early: Early): void {
   let first: Error | undefined;
   stream.on('error', (error: Error) => {
     first ??= error;
   });
   stream.on('close', () => {
-    if (stream.readableEnded && stream.writableFinished && !first && !isReset(stream)) return;
-    // A peer that has read enough ends a stream with NO_ERROR: an end, not a failure.
-    if (isHttp2(stream) && stream.rstCode === constants.NGHTTP2_NO_ERROR && !first) {
-      if (!stream.readableEnded && stream.readable) return;
-    }
-    fail(first, isHttp2(stream) ? stream.rstCode : undefined);
+    if (!isHttp2(stream)) {
+      if (!stream.readableEnded || !stream.writableFinished || first)
+        early.failed(first, undefined);
+    } else if (first || isReset(stream)) early.failed(first, stream.rstCode);
+    else early.left();
   });
+}
+
+/** Lets what was written out, then closes. */
+function endSoon(stream: Duplex): void {
+  if (stream.destroyed) return;
+  stream.resume();
+  if (stream.writableFinished) stream.destroy();
+  else stream.end(() => stream.destroy());
 }

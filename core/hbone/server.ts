@@ -75,6 +75,8 @@ export function serveHbone(stream: Duplex, options: HboneServerOptions): HboneSe
     session.destroy();
     stream.destroy();
   };
+  // HTTP/2 has no half-close of the connection; Node leaves it open on a half-open socket.
+  stream.on('end', kill);
   const stops = [
     keepAlive(session, limits, clock, kill),
     cutSilent(session, limits.prefaceMs, clock, kill),

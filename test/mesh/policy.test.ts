@@ -79,7 +79,7 @@ test('C7 Z16: a denied connection is reset and both ends name the policy under o
   assert.ok(mesh.lines.some((l) => l.includes('http status: 401 Unauthorized')));
 });
 
-test('an ALLOW policy for somebody else refuses without naming itself', async () => {
+test('an ALLOW policy for somebody else refuses and is named', async () => {
   mesh.apply({
     policies: [testPolicy('allow-other', { action: 'Allow', rules: [fromOther] })],
     workloads: [guarded('allow-other')],
@@ -88,7 +88,7 @@ test('an ALLOW policy for somebody else refuses without naming itself', async ()
   assert.equal(await call.ended, 'ECONNRESET');
   const { inbound } = await mesh.bothEnds();
   assert.equal(inbound.reason, 'POLICY_NOT_ALLOWED');
-  assert.equal(inbound.policy, undefined);
+  assert.equal(inbound.policy, 'shop/allow-other');
 });
 
 test('a workload that names a policy not yet received lets nobody in', async () => {

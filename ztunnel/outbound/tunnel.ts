@@ -61,6 +61,7 @@ export async function dialTunnel(ctx: ZtunnelContext, peer: Peer): Promise<Diall
     clock,
     keepalive: config.keepalive,
     from: peer.from,
+    halfOpen: false,
   }).catch((error: unknown) => {
     const fault = fromUnknown(error, 'DIAL_REFUSED');
     if (fault.code !== 'DIAL_TIMEOUT') throw fault;

@@ -64,7 +64,9 @@ export class PodProxy implements OutboundPod, HbonePod {
     try {
       for (const ip of this.info.addresses) {
         const on = async (port: number, work: (socket: Socket) => void): Promise<void> => {
-          bound.push(await listen({ ip, port }, this.#counted(port, work), keepalive));
+          const halfOpen = port !== ports.hbone;
+          const counted = this.#counted(port, work);
+          bound.push(await listen({ ip, port }, counted, { keepalive, halfOpen }));
         };
         await on(ports.outbound, (s) => void this.#outbound(s));
         await on(ports.inboundPlaintext, (s) => void this.#plaintext(s, ip));
