@@ -66,6 +66,8 @@ export class Kubelet implements PodRuntime {
   #lastHost = firstFreeHost - 1;
   #unwatch: (() => void)[] = [];
   #beginning: string | undefined;
+  /** Some pod waits for the address of another. */
+  #waiting = false;
   #stopped = false;
 
   constructor(options: KubeletOptions) {
@@ -81,8 +83,10 @@ export class Kubelet implements PodRuntime {
     this.#dropOrphanedDirs();
     this.#unwatch = [
       store.watch(keys.pods, ({ type, object }) => {
-        if (type === 'DELETED') this.#end(as<Pod>(object), 0);
-        else this.#look(as<Pod>(object));
+        if (type === 'DELETED') {
+          this.#end(as<Pod>(object), 0);
+          this.#lookAtWaiting();
+        } else this.#look(as<Pod>(object));
       }),
       ...[keys.configMaps, keys.secrets].map((resource) =>
         store.watch(resource, ({ object }) => this.#refresh(object)),
@@ -225,10 +229,21 @@ export class Kubelet implements PodRuntime {
     this.#begin(pod);
   }
 
+  #lookAtWaiting(): void {
+    if (!this.#waiting) return;
+    this.#waiting = false;
+    for (const object of this.#options.store.list(keys.pods).items) this.#look(as<Pod>(object));
+  }
+
   #begin(pod: Pod): void {
     const { namespace, name, uid = '' } = pod.metadata;
     const { store, log } = this.#options;
     const ip = this.#addressFor(pod);
+    if (ip === 'taken') {
+      // Its fixed address is still another pod's, which is ending: looked at again when that is gone.
+      this.#waiting = true;
+      return;
+    }
     if (ip === undefined) {
       log.error('no address is left', { pod: name });
       return;
@@ -358,7 +373,7 @@ export class Kubelet implements PodRuntime {
   }
 
   /** The pod's own address again after a restart of the sandbox, its fixed one, or the next free one. */
-  #addressFor(pod: Pod): string | undefined {
+  #addressFor(pod: Pod): string | 'taken' | undefined {
     const { store, block } = this.#options;
     const taken = new Set<string>();
     for (const object of store.list(keys.pods).items) {
@@ -368,9 +383,11 @@ export class Kubelet implements PodRuntime {
     }
     const fixed = Number(pod.metadata.annotations?.[sandboxKeys.hostNumber]);
     const old = pod.status?.podIP;
-    for (const ip of [Number.isInteger(fixed) ? hostAddress(block, fixed) : undefined, old]) {
-      if (ip !== undefined && inBlock(block, ip) && !taken.has(ip)) return ip;
+    if (Number.isInteger(fixed)) {
+      const ip = hostAddress(block, fixed);
+      return taken.has(ip) ? 'taken' : ip;
     }
+    if (old !== undefined && inBlock(block, old) && !taken.has(old)) return old;
     const at = (n: number): string => hostAddress(block, n);
     const next = nextFree(this.#lastHost, firstFreeHost, at, taken);
     if (next === undefined) return undefined;
