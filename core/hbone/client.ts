@@ -64,15 +64,17 @@ export function openHbone(stream: Duplex, options: HboneClientOptions): HboneCli
     for (const l of listeners) l();
   };
   let goneAway = false;
-  let active = 0;
+  const streams = new Set<ClientHttp2Stream>();
   session.on('error', (error) => log.debug('hbone connection failed', { error }));
   session.on('goaway', () => {
     goneAway = true;
     changed();
   });
   whenConnected(session, () => session.setLocalWindowSize(limits.connectionWindow));
-  // The stream too: a peer that does not read would hold the connection's end back.
+  // Streams first, or they would end as if in order; the stream below last, because a peer that does not
+  // read would hold the connection's end back.
   const kill = (): void => {
+    for (const s of streams) resetStream(s);
     session.destroy();
     stream.destroy();
   };
@@ -96,16 +98,16 @@ export function openHbone(stream: Duplex, options: HboneClientOptions): HboneCli
       return !goneAway && !session.closed && !session.destroyed;
     },
     get active() {
-      return active;
+      return streams.size;
     },
     closed,
     onChange: (listener) => void listeners.add(listener),
     connect(headers, signal) {
       if (session.closed || session.destroyed) return Promise.resolve({ kind: 'unprocessed' });
-      active++;
       const request = session.request(headers, { endStream: false });
+      streams.add(request);
       request.on('close', () => {
-        active--;
+        streams.delete(request);
         changed();
       });
       return answer(request, signal);

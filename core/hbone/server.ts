@@ -6,6 +6,7 @@ import type { Clock, Log } from '../base/index.ts';
 import type { Headers } from './headers.ts';
 import { keepAlive } from './keepalive.ts';
 import { defaultLimits, type HboneLimits } from './limits.ts';
+import { resetStream } from './pump.ts';
 
 /** One request on a tunnel; exactly one of `accept` and `refuse` answers it. */
 export interface Incoming {
@@ -56,12 +57,12 @@ export function serveHbone(stream: Duplex, options: HboneServerOptions): HboneSe
     streamResetBurst: limits.resetBurst,
     streamResetRate: limits.resetRate,
   });
-  let active = 0;
+  const streams = new Set<ServerHttp2Stream>();
   session.on('error', (error) => log.debug('hbone connection failed', { error }));
   session.on('stream', (s: ServerHttp2Stream, headers) => {
     s.on('error', (error) => log.debug('hbone stream failed', { error }));
-    active++;
-    s.on('close', () => active--);
+    streams.add(s);
+    s.on('close', () => streams.delete(s));
     try {
       options.onConnect(incoming(s, headers));
     } catch (error) {
@@ -70,8 +71,10 @@ export function serveHbone(stream: Duplex, options: HboneServerOptions): HboneSe
     }
   });
   session.setLocalWindowSize(limits.connectionWindow);
-  // The stream too: a peer that does not read would hold the connection's end back.
+  // Streams first, or they would end as if in order; the stream below last, because a peer that does not
+  // read would hold the connection's end back.
   const kill = (): void => {
+    for (const s of streams) resetStream(s);
     session.destroy();
     stream.destroy();
   };
@@ -90,7 +93,7 @@ export function serveHbone(stream: Duplex, options: HboneServerOptions): HboneSe
   });
   return {
     get active() {
-      return active;
+      return streams.size;
     },
     closed,
     drain: () => drain(session),

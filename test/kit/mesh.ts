@@ -5,6 +5,7 @@ import {
   type CertificateAuthority,
   createCa,
   localCaClient,
+  type Revocations,
 } from '../../certs/index.ts';
 import { parseIp } from '../../core/base/index.ts';
 import {
@@ -118,6 +119,7 @@ export interface TestMeshOptions {
   readonly ca?: CertificateAuthority;
   /** Wraps the CA, to make it slow, failing or foreign. */
   readonly caClient?: (ca: CertificateAuthority) => CaClient;
+  readonly revocations?: () => Revocations | undefined;
 }
 
 export async function startMesh(options: TestMeshOptions = {}): Promise<TestMesh> {
@@ -147,6 +149,7 @@ export async function startMesh(options: TestMeshOptions = {}): Promise<TestMesh
     random: systemRandom,
     log,
     metrics,
+    ...(options.revocations && { revocations: options.revocations }),
   });
   feed.markSynced();
   await agent.snapshot();

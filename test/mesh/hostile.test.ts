@@ -9,11 +9,13 @@ import { bundleOf, type CertificateAuthority } from '../../certs/index.ts';
 import type { SpiffeId } from '../../core/model/index.ts';
 import { systemClock } from '../../core/runtime/index.ts';
 import { callFrom, type EchoApp, startEcho } from '../kit/apps.ts';
+import { claimBlock } from '../kit/addresses.ts';
 import { eventually } from '../kit/eventually.ts';
 import { startMesh, type TestMesh, testWorkload } from '../kit/mesh.ts';
 
-const client = '127.45.0.2';
-const server = '127.45.0.3';
+const at = await claimBlock();
+const client = at(2);
+const server = at(3);
 const web = 'spiffe://cluster.local/ns/shop/sa/server' as SpiffeId;
 let mesh: TestMesh;
 let echo: EchoApp;
@@ -54,7 +56,7 @@ async function certOf(
 const attacker = 'spiffe://cluster.local/ns/shop/sa/attacker' as SpiffeId;
 const dial = (): Promise<net.Socket> =>
   new Promise((resolve, reject) => {
-    const socket = net.connect({ host: server, port: 15008, localAddress: '127.45.0.66' });
+    const socket = net.connect({ host: server, port: 15008, localAddress: at(66) });
     socket.once('error', reject);
     socket.once('connect', () => {
       socket.off('error', reject);
@@ -147,7 +149,7 @@ test('C1–C5: requests that are not ours get their status and reason', async ()
   await expect({ ':method': 'GET', ':path': '/' }, 400, 'BAD_METHOD');
   await expect(connect(server), 400, 'BAD_AUTHORITY');
   await expect(connect(`${server}:0`), 400, 'BAD_AUTHORITY');
-  await expect(connect('127.45.0.99:8080'), 400, 'ADDRESS_MISMATCH');
+  await expect(connect(`${at(99)}:8080`), 400, 'ADDRESS_MISMATCH');
   await expect(connect('127.0.0.1:8080'), 400, 'ADDRESS_MISMATCH');
   await expect(connect(`${server}:15001`), 503, 'RECURSIVE_CALL');
   await expect(connect(`${server}:15008`), 503, 'RECURSIVE_CALL');
@@ -168,7 +170,7 @@ test('C11 C12: forged and broken headers change nothing', async () => {
   assert.equal((await ask(h2, connect(`${server}:8080`, headers))).status, 200);
   const inbound = await eventually(async () => {
     const all = await mesh.records();
-    return all.find((r) => r.direction === 'inbound' && r.source.addr.startsWith('127.45.0.66'));
+    return all.find((r) => r.direction === 'inbound' && r.source.addr.startsWith(at(66)));
   }, 'the record');
   assert.equal(inbound.source.identity, attacker);
   h2.destroy();
@@ -185,7 +187,7 @@ test('C10: streams that end or reset at once leave nothing behind', async () => 
   await eventually(async () => {
     const { body } = await mesh.get('/ambient/connections?live');
     const live = JSON.parse(body) as { source: { addr: string } }[];
-    return live.every((r) => !r.source.addr.startsWith('127.45.0.66'));
+    return live.every((r) => !r.source.addr.startsWith(at(66)));
   }, 'all streams gone');
   h2.destroy();
 });

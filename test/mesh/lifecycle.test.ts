@@ -5,11 +5,13 @@ import { test } from 'node:test';
 import type { CaClient, CertificateAuthority } from '../../certs/index.ts';
 import { localCaClient } from '../../certs/index.ts';
 import { callFrom, startEcho } from '../kit/apps.ts';
+import { claimBlock } from '../kit/addresses.ts';
 import { eventually } from '../kit/eventually.ts';
 import { startMesh, type TestMesh, testWorkload } from '../kit/mesh.ts';
 
-const client = '127.44.0.2';
-const server = '127.44.0.3';
+const at = await claimBlock();
+const client = at(2);
+const server = at(3);
 
 interface Story {
   readonly mesh: TestMesh;
@@ -132,7 +134,7 @@ test('an address that cannot be bound is an error in the ack that names it (Z13)
 
 test('a pod the mesh does not know yet is waited for', () =>
   story(async ({ mesh }) => {
-    const ip = '127.44.0.9';
+    const ip = at(9);
     const pod = { uid: 'late', name: 'late', namespace: 'shop', serviceAccount: 'late' };
     assert.equal(await mesh.agent.add({ ...pod, addresses: [ip] }), '');
     const call = await callFrom(ip, server);

@@ -2,11 +2,13 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { callFrom, type EchoApp, startEcho } from '../kit/apps.ts';
+import { claimBlock } from '../kit/addresses.ts';
 import { eventually } from '../kit/eventually.ts';
 import { startMesh, type TestMesh, testWorkload } from '../kit/mesh.ts';
 
-const client = '127.41.0.2';
-const server = '127.41.0.3';
+const at = await claimBlock();
+const client = at(2);
+const server = at(3);
 let mesh: TestMesh;
 let echo: EchoApp;
 

@@ -4,11 +4,13 @@ import assert from 'node:assert/strict';
 import { after, before, beforeEach, test } from 'node:test';
 import { emptyMatch, type Match, policyKey, type Rule } from '../../core/model/index.ts';
 import { callFrom, type EchoApp, startEcho } from '../kit/apps.ts';
+import { claimBlock } from '../kit/addresses.ts';
 import { eventually } from '../kit/eventually.ts';
 import { startMesh, type TestMesh, testPolicy, testWorkload } from '../kit/mesh.ts';
 
-const client = '127.42.0.2';
-const server = '127.42.0.3';
+const at = await claimBlock();
+const client = at(2);
+const server = at(3);
 let mesh: TestMesh;
 let echo: EchoApp;
 

@@ -10,13 +10,15 @@ import { resources } from '../../core/kube/index.ts';
 import type { Istiod } from '../../istiod-lite/index.ts';
 import { callFrom, type EchoApp, startEcho } from '../kit/apps.ts';
 import { startCluster, type TestCluster } from '../kit/cluster.ts';
+import { claimBlock } from '../kit/addresses.ts';
 import { eventually } from '../kit/eventually.ts';
 import { type NodeAgent, startNodeAgent } from '../kit/node-agent.ts';
 
-const client = '127.46.0.5';
-const server = '127.46.0.6';
-const own = '127.46.0.3';
-const vip = '127.46.128.9';
+const at = await claimBlock();
+const client = at(5);
+const server = at(6);
+const own = at(3);
+const vip = at(109);
 const pod = (name: string, namespace: string, account: string, ip: string, more = ''): string => `
 apiVersion: v1
 kind: Pod

@@ -6,12 +6,14 @@ import { createCa } from '../../certs/index.ts';
 import { systemClock } from '../../core/runtime/index.ts';
 import type { ProbeAnswer } from '../../ztunnel/index.ts';
 import { callFrom, type EchoApp, startEcho } from '../kit/apps.ts';
+import { claimBlock } from '../kit/addresses.ts';
 import { eventually } from '../kit/eventually.ts';
 import { backs, startMesh, type TestMesh, testService, testWorkload } from '../kit/mesh.ts';
 
-const client = '127.43.0.2';
-const server = '127.43.0.3';
-const vip = '127.43.128.1';
+const at = await claimBlock();
+const client = at(2);
+const server = at(3);
+const vip = at(101);
 let mesh: TestMesh;
 let echo: EchoApp;
 
@@ -119,8 +121,8 @@ test('N6: a connection without a PROXY header, or with a broken one, is refused 
 });
 
 test('unrelated addresses pass in clear from the pod’s own address', async () => {
-  const other = await startEcho('127.43.0.77');
-  const call = await callFrom(client, '127.43.0.77');
+  const other = await startEcho(at(77));
+  const call = await callFrom(client, at(77));
   call.socket.end('hello');
   assert.equal(await call.ended, 'end');
   assert.equal(other.seen.at(-1), client);
@@ -128,7 +130,7 @@ test('unrelated addresses pass in clear from the pod’s own address', async () 
 });
 
 test('a plaintext target that is served here is still entered through its own proxy', async () => {
-  const ip = '127.43.0.5';
+  const ip = at(5);
   const app = await startEcho(ip);
   await mesh.enrol(testWorkload('plain', ip, { protocol: 'TCP' }));
   const call = await callFrom(client, ip);
@@ -142,16 +144,16 @@ test('a plaintext target that is served here is still entered through its own pr
 });
 
 test('design 6.6: a dead endpoint is replaced by another before any byte is sent', async () => {
-  const dead = testWorkload('dead', '127.43.0.9', { services: backs('pair') });
+  const dead = testWorkload('dead', at(9), { services: backs('pair') });
   mesh.apply({
-    services: [testService('pair', '127.43.128.2', 80, 8080)],
+    services: [testService('pair', at(102), 80, 8080)],
     workloads: [
       dead,
       testWorkload('server', server, { services: new Map([...backs('server'), ...backs('pair')]) }),
     ],
   });
   for (let i = 0; i < 8; i++) {
-    const call = await callFrom(client, '127.43.128.2', 80);
+    const call = await callFrom(client, at(102), 80);
     call.socket.end('x');
     assert.equal(await call.ended, 'end');
     assert.equal(call.text(), 'x');
@@ -159,8 +161,8 @@ test('design 6.6: a dead endpoint is replaced by another before any byte is sent
 });
 
 test('no ready endpoint is a reset with its own reason', async () => {
-  mesh.apply({ services: [testService('empty', '127.43.128.3', 80, 8080)] });
-  const call = await callFrom(client, '127.43.128.3', 80);
+  mesh.apply({ services: [testService('empty', at(103), 80, 8080)] });
+  const call = await callFrom(client, at(103), 80);
   assert.equal(await call.ended, 'ECONNRESET');
   assert.equal((await mesh.records())[0]?.reason, 'NO_HEALTHY_UPSTREAM');
 });
@@ -192,7 +194,7 @@ test('the probe says when a pod is not served here, and refuses nonsense', async
 test('Z17: a peer of an unknown CA is refused before any byte', async () => {
   const strangers = await createCa({ trustDomain: 'cluster.local', clock: systemClock });
   const other = await startMesh({ ca: strangers });
-  const stranger = '127.43.1.2';
+  const stranger = at(52);
   other.apply({ workloads: [testWorkload('server', server)] });
   await other.enrol(testWorkload('client', stranger));
   const before = echo.received();
