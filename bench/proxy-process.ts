@@ -5,7 +5,7 @@ import type { Workload } from '../core/model/index.ts';
 import { systemClock, systemRandom } from '../core/runtime/index.ts';
 import { createLog, createMetrics } from '../core/telemetry/index.ts';
 import { MeshFeed } from '../core/xds/index.ts';
-import { startNodeAgent } from '../test/kit/node-agent.ts';
+import { startNodeAgent } from '../test/kit/index.ts';
 import { readConfig, startZtunnel } from '../ztunnel/index.ts';
 
 export interface ProxySetup {

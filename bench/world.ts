@@ -6,7 +6,7 @@ import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { createCa } from '../certs/index.ts';
 import { systemClock } from '../core/runtime/index.ts';
-import { testWorkload } from '../test/kit/mesh.ts';
+import { testWorkload } from '../test/kit/index.ts';
 import type { ProxySetup, ProxyUsage } from './proxy-process.ts';
 
 export type Path = 'direct' | 'tcp' | 'hbone';

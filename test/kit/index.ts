@@ -1,0 +1,3 @@
+// Door of test/kit for the measurements, which stage the same things.
+export { testWorkload } from './mesh.ts';
+export { type NodeAgent, startNodeAgent } from './node-agent.ts';
