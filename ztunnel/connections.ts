@@ -16,6 +16,8 @@ export interface InboundPeer {
   /** Proven by TLS; absent = plaintext. */
   readonly principal: SpiffeId | undefined;
   readonly identity: Identity | undefined;
+  /** Shown in the dump; never judged. */
+  readonly forwardedHost?: string | undefined;
 }
 
 /** A registered connection. `cut` runs when it is no longer allowed. */
@@ -28,6 +30,15 @@ interface Handle {
   readonly abort: AbortController;
   readonly source: IpPort;
   readonly target: IpPort;
+  readonly forwardedHost: string | undefined;
+}
+
+/** A live inbound connection as the dump shows it. */
+export interface LiveInbound {
+  readonly source: IpPort;
+  readonly target: IpPort;
+  readonly forwardedHost: string | undefined;
+  readonly principal: string | undefined;
 }
 
 export class Connections {
@@ -43,7 +54,8 @@ export class Connections {
     peer: InboundPeer,
     target: IpPort,
   ): { ok: true; guard: Guard } | { ok: false; error: MeshError } {
-    const handle: Handle = { abort: new AbortController(), source: peer.source, target };
+    const { source, forwardedHost } = peer;
+    const handle: Handle = { abort: new AbortController(), source, target, forwardedHost };
     const connection = rbacOf(peer, target);
     const { verdict, ticket } = this.#admission.admit(workload, connection, handle);
     if (!verdict.allow) return { ok: false, error: denial(verdict) };
@@ -70,13 +82,12 @@ export class Connections {
     return this.#admission.size;
   }
 
-  /** Live ones of a workload, for the dump. */
-  of(workload: WorkloadUid): { source: IpPort; target: IpPort; principal: string | undefined }[] {
-    const out = [];
+  of(workload: WorkloadUid): LiveInbound[] {
+    const out: LiveInbound[] = [];
     for (const { workload: w, handle, connection } of this.#admission.live()) {
       if (w !== workload) continue;
-      const { source, target } = handle;
-      out.push({ source, target, principal: connection.principal });
+      const { source, target, forwardedHost } = handle;
+      out.push({ source, target, forwardedHost, principal: connection.principal });
     }
     return out;
   }

@@ -105,7 +105,7 @@ function dumpPod(s: DumpSources, info: PodInfo, phase: PodPhase): Record<string,
       connections: {
         inbound: inbound.map((i) => ({
           actualDst: printIpPort(i.target),
-          originalDst: null,
+          originalDst: i.forwardedHost ?? null,
           protocol: i.principal === undefined ? 'TCP' : 'HBONE',
           src: printIpPort(i.source),
         })),

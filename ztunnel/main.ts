@@ -17,7 +17,8 @@ log.info('configuration', { ...config.value });
 await runUntilSignal(log, () => start(config.value), drainMs + 2_000);
 
 async function start(options: ZtunnelConfig): Promise<Running> {
-  const base = { clock: systemClock, random: systemRandom, log };
+  const metrics = createMetrics();
+  const base = { clock: systemClock, random: systemRandom, log, metrics };
   const wire = connectWire(options, base);
   const crl = new RevocationFile(options.crlPath, {
     clock: systemClock,
@@ -30,7 +31,6 @@ async function start(options: ZtunnelConfig): Promise<Running> {
     ...base,
     feed: wire.feed,
     ca: wire.ca,
-    metrics: createMetrics(),
     revocations: () => crl.current,
     quit: () => process.kill(process.pid, 'SIGTERM'),
   });

@@ -4,7 +4,8 @@ import { readFileSync } from 'node:fs';
 import { type CaClient, grpcCaClient } from '../certs/index.ts';
 import type { Clock, Log, Random } from '../core/base/index.ts';
 import { openChannel, type RpcChannel } from '../core/rpc/index.ts';
-import { MeshFeed, XdsSource } from '../core/xds/index.ts';
+import type { Metrics } from '../core/telemetry/index.ts';
+import { MeshFeed, type XdsHooks, XdsSource } from '../core/xds/index.ts';
 import type { ZtunnelConfig } from './config.ts';
 
 export interface Wire {
@@ -15,7 +16,12 @@ export interface Wire {
 
 export function connectWire(
   config: ZtunnelConfig,
-  deps: { readonly clock: Clock; readonly random: Random; readonly log: Log },
+  deps: {
+    readonly clock: Clock;
+    readonly random: Random;
+    readonly log: Log;
+    readonly metrics: Metrics;
+  },
 ): Wire {
   const feed = new MeshFeed(deps.log.child('xds'));
   const xds = new XdsSource({
@@ -25,6 +31,7 @@ export function connectWire(
     clock: deps.clock,
     random: deps.random,
     log: deps.log.child('xds'),
+    hooks: countXds(deps.metrics),
   });
   const ca = grpcCaClient({
     open: () => channel(config, config.caAddress, config.caRootCa, config.caServerName),
@@ -32,6 +39,22 @@ export function connectWire(
   });
   xds.start();
   return { feed, ca, stop: () => xds.stop() };
+}
+
+/** Istio's metrics of the stream (ztunnel-protocol.md 11.2). */
+function countXds(metrics: Metrics): XdsHooks {
+  const counter = (name: string, help: string, label: string) =>
+    metrics.counter({ name: `istio_xds_${name}_total`, help, labels: [label] });
+  const ends = counter('connection_terminations', 'xDS streams that ended', 'reason');
+  const messages = counter('message', 'xDS responses received', 'url');
+  const bytes = counter('message_bytes', 'Resource bytes received', 'url');
+  return {
+    terminated: (reason) => ends.add({ reason }),
+    message: (url, size) => {
+      messages.add({ url });
+      bytes.add({ url }, size);
+    },
+  };
 }
 
 function channel(

@@ -104,12 +104,17 @@ function serve(tunnel: Tunnel): void {
     clock: ctx.clock,
     log: ctx.log,
     limits: ctx.hbone,
-    onConnect: (incoming) => void request(tunnel, incoming),
+    onConnect: (incoming) => {
+      request(tunnel, incoming).catch((error: unknown) => {
+        ctx.log.error('a CONNECT could not be served', { error });
+        answerRefusal(tunnel, incoming, new MeshError('INTERNAL'));
+      });
+    },
   });
   pod.trackTunnel({ server, facts: { peer, tls, local } });
 }
 
-/** One CONNECT. Never rejects. */
+/** One CONNECT. Rejects only on a mistake of ours. */
 async function request(tunnel: Tunnel, incoming: Incoming): Promise<void> {
   const { ctx, pod } = tunnel;
   const workload = pod.current();
@@ -150,7 +155,12 @@ async function admitted(
   const report = ctx.reports.open(facts);
   const { peer, tls, local } = secured;
   report.tunnel = { peer, tls, local };
-  const who = { source: client, principal: peer.id, identity: peer.identity };
+  const who = {
+    source: client,
+    principal: peer.id,
+    identity: peer.identity,
+    forwardedHost: parseForwardedHost(headerText(incoming.headers, 'forwarded')),
+  };
   const verdict = ctx.connections.admit(workload.uid, who, plan.dial);
   if (!verdict.ok) {
     answerRefusal(tunnel, incoming, verdict.error);
