@@ -252,9 +252,8 @@ export interface EndpointSlice extends KubeObject {
   ports: { name?: string; port?: number; protocol?: string; appProtocol?: string }[];
 }
 
-/** Sees a stored object as its kind, and back. */
+/** Sees a stored object as its kind. */
 export const as = <T>(object: KubeObject): T => object as unknown as T;
-export const asObject = (value: { kind: string }): KubeObject => value as unknown as KubeObject;
 
 export const isReady = (pod: Pod): boolean =>
   pod.status?.conditions?.some((c) => c.type === 'Ready' && c.status === 'True') === true;

@@ -79,7 +79,6 @@ export const errno = {
   EINPROGRESS: 115,
 } as const;
 
-export const AF_UNSPEC = 0;
 export const AF_UNIX = 1;
 export const AF_INET = 2;
 export const AF_INET6 = 10;
