@@ -1,6 +1,6 @@
 // Connections let in: registered and judged in one tick, judged again when the mesh changes, so that
 // there is no moment in which a connection is neither checked nor known (style-models.md 6.1).
-import { authorize, type RbacConnection, type Verdict } from './authorize.ts';
+import type { RbacConnection, Verdict } from './authorize.ts';
 import type { WorkloadUid } from './keys.ts';
 import type { ChangeSet, MeshView } from './mesh-state.ts';
 
@@ -36,7 +36,7 @@ export class Admission<T> {
   judge(workload: WorkloadUid, connection: RbacConnection): Verdict {
     const w = this.#view.workload(workload);
     if (!w) return { allow: false, code: 'POLICY_PENDING', dryRun: [] };
-    return authorize(this.#view.policiesFor(w), connection);
+    return this.#view.judge(w, connection);
   }
 
   release(ticket: Admitted<T>): void {

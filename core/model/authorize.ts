@@ -3,7 +3,6 @@ import type { FaultCode } from '../base/index.ts';
 import type { Identity, SpiffeId } from './identity.ts';
 import type { PolicyKey } from './keys.ts';
 import { matchAccount, matchCidr, matchPair, matchString } from './match.ts';
-import type { Applicable } from './policy-store.ts';
 import type { Match, Policy, Rule } from './policy.ts';
 
 /** The facts a decision is made on. Never from headers: TLS identity and socket addresses only. */
@@ -16,6 +15,13 @@ export interface RbacConnection {
   /** Final upstream address and port, after target-port mapping. */
   readonly destinationIp: Uint8Array;
   readonly destinationPort: number;
+}
+
+/** The policies that hold for one workload. */
+export interface Applicable {
+  readonly policies: readonly Policy[];
+  /** Named by the workload and not received: the workload refuses until they arrive (design.md 6.1). */
+  readonly missing: readonly PolicyKey[];
 }
 
 export type Verdict =
@@ -56,7 +62,7 @@ function matchOne(m: Match, c: RbacConnection): boolean {
   );
 }
 
-function matchRule(rule: Rule, c: RbacConnection): boolean {
+export function matchRule(rule: Rule, c: RbacConnection): boolean {
   for (const clause of rule) {
     if (clause.length === 0) continue;
     if (!clause.some((m) => !isEmptyMatch(m) && matchOne(m, c))) return false;
@@ -69,24 +75,46 @@ export function matchPolicy(p: Policy, c: RbacConnection): boolean {
   return p.rules.some((r) => matchRule(r, c));
 }
 
+/** What the policies of a workload say about one connection, before the order of 5.2 is laid on it. */
+export interface Findings {
+  /** The smallest key of those that match. */
+  readonly deny: PolicyKey | undefined;
+  readonly allow: PolicyKey | undefined;
+  /** The first policy that is named and missing. */
+  readonly missing: PolicyKey | undefined;
+  /** The smallest key of the ALLOW policies, matching or not. */
+  readonly firstAllow: PolicyKey | undefined;
+  readonly dryRun: readonly PolicyKey[];
+}
+
 /** Deny first, then allow; dry-run policies are only reported. Missing policies refuse (design.md 6.1). */
+export function verdictOf({ deny, allow, missing, firstAllow, dryRun }: Findings): Verdict {
+  if (deny !== undefined) return { allow: false, code: 'POLICY_DENIED', by: deny, dryRun };
+  if (missing !== undefined) return { allow: false, code: 'POLICY_PENDING', by: missing, dryRun };
+  if (allow !== undefined) return { allow: true, by: allow, dryRun };
+  if (firstAllow === undefined) return { allow: true, dryRun };
+  return { allow: false, code: 'POLICY_NOT_ALLOWED', by: firstAllow, dryRun };
+}
+
+/**
+ * The decision by looking at every rule: the plain meaning, for tools that have a list of policies.
+ * Proxies ask `MeshView.judge`, which says the same and looks only at rules that can match.
+ */
 export function authorize(applicable: Applicable, c: RbacConnection): Verdict {
   const { policies, missing } = applicable;
-  const dryRun = policies.filter((p) => p.dryRun && matchPolicy(p, c)).map((p) => p.key);
-  for (const p of policies) {
-    if (p.action === 'Deny' && !p.dryRun && matchPolicy(p, c)) {
-      return { allow: false, code: 'POLICY_DENIED', by: p.key, dryRun };
-    }
-  }
-  if (missing[0] !== undefined) {
-    return { allow: false, code: 'POLICY_PENDING', by: missing[0], dryRun };
-  }
-  let allows: PolicyKey | undefined;
-  for (const p of policies) {
-    if (p.action !== 'Allow' || p.dryRun) continue;
-    allows ??= p.key;
-    if (matchPolicy(p, c)) return { allow: true, by: p.key, dryRun };
-  }
-  if (allows === undefined) return { allow: true, dryRun };
-  return { allow: false, code: 'POLICY_NOT_ALLOWED', by: allows, dryRun };
+  const least = (some: readonly Policy[]): PolicyKey | undefined =>
+    some.map((p) => p.key).toSorted()[0];
+  const enforced = policies.filter((p) => !p.dryRun);
+  const allows = enforced.filter((p) => p.action === 'Allow');
+  const matching = (p: Policy): boolean => matchPolicy(p, c);
+  return verdictOf({
+    deny: least(enforced.filter((p) => p.action === 'Deny' && matching(p))),
+    missing: missing[0],
+    allow: least(allows.filter(matching)),
+    firstAllow: least(allows),
+    dryRun: policies
+      .filter((p) => p.dryRun && matching(p))
+      .map((p) => p.key)
+      .toSorted(),
+  });
 }

@@ -52,7 +52,7 @@ export function targetPort(
   service: Service,
   servicePort: number,
   endpoint: Pick<Endpoint, 'ports'>,
-  workload: Workload,
+  workload: Pick<Workload, 'applicationTunnel'>,
 ): number | undefined {
   const mapped = endpoint.ports.get(servicePort);
   if (mapped !== undefined && mapped > 0) return mapped;
@@ -88,7 +88,8 @@ function candidates(
     const remote = workload.network !== from.network && workload.networkGateway !== undefined;
     if (workload.addresses.length === 0 && workload.hostname === '' && !remote) continue;
     if (!listed && !workload.applicationTunnel) continue;
-    const port = targetPort(service, servicePort, endpoint, workload);
+    // Only a waypoint's application tunnel stands in for a mapping.
+    const port = targetPort(service, servicePort, endpoint, options.waypoint ? workload : {});
     if (port !== undefined) found.push({ workload, targetPort: port });
   }
   return found;

@@ -1,6 +1,7 @@
 // Door of core/model: what the mesh is made of, and the pure decisions over it.
 export { Admission, type Admitted, type Denial } from './admission.ts';
 export {
+  type Applicable,
   authorize,
   isEmptyMatch,
   matchPolicy,
@@ -56,7 +57,6 @@ export {
   type ServiceAccountMatch,
   type StringMatch,
 } from './policy.ts';
-export type { Applicable } from './policy-store.ts';
 export type {
   AppProtocol,
   BalanceMode,

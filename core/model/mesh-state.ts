@@ -10,7 +10,8 @@ import {
   type WorkloadUid,
 } from './keys.ts';
 import type { Policy } from './policy.ts';
-import { type Applicable, PolicyStore } from './policy-store.ts';
+import type { Applicable, RbacConnection, Verdict } from './authorize.ts';
+import { PolicyStore } from './policy-store.ts';
 import type { Service } from './service.ts';
 import { type Endpoint, ServiceStore, serviceKey } from './service-store.ts';
 import { type Workload, workloadIdentity } from './workload.ts';
@@ -59,6 +60,8 @@ export interface MeshView {
   policy(key: PolicyKey): Policy | undefined;
   policies(): IterableIterator<Policy>;
   policiesFor(w: Workload): Applicable;
+  /** May this connection reach that workload (ztunnel-protocol.md 5)? */
+  judge(w: Workload, c: RbacConnection): Verdict;
   /** Identities of HBONE workloads on a node, for certificate prefetch. */
   identitiesOnNode(node: string): readonly Identity[];
   readonly counts: {
@@ -163,6 +166,23 @@ export class MeshState implements MeshView {
   }
   policiesFor(w: Workload): Applicable {
     return this.#policies.appliesTo(w);
+  }
+  judge(w: Workload, c: RbacConnection): Verdict {
+    return this.#policies.judge(w, c);
+  }
+  /**
+   * Does the slow part of putting a policy beforehand; no decision counts it before `apply` does. What is
+   * prepared must be applied or discarded.
+   */
+  prepare(policy: Policy): void {
+    this.#policies.prepare(policy);
+  }
+  discard(policy: Policy): void {
+    this.#policies.discard(policy);
+  }
+  /** Cleans up after removed policies, about `rules` rules of them; true = there is more to do. */
+  tidy(rules: number): boolean {
+    return this.#policies.tidy(rules);
   }
   identitiesOnNode(node: string): readonly Identity[] {
     const found = new Map<string, Identity>();

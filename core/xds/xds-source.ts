@@ -36,7 +36,7 @@ export interface XdsSourceOptions {
 }
 
 const backoff: BackoffPlan = { firstMs: 20, capMs: 15_000, jitter: 0.2 };
-// Resources decoded before other work gets a turn: about 1 ms.
+// Resources and policy rules decoded before other work gets a turn: about 2 ms.
 const slice = 400;
 
 const isReconnect = (e: RpcError): boolean =>
@@ -122,8 +122,8 @@ export class XdsSource {
       log.warn('xDS response of an unknown type', { typeUrl: m.typeUrl });
       return call.send({ typeUrl: m.typeUrl, responseNonce: m.nonce });
     }
-    const read = await readResources(m);
-    if (call !== this.#call || this.#stopped) return;
+    const read = await readResources(m, feed);
+    if (call !== this.#call || this.#stopped) return feed.discard(read.batch.policies);
     const removed = m.removedResources;
     feed.apply({
       ...read.batch,
@@ -150,7 +150,7 @@ interface Read {
 }
 
 /** Decodes a response, giving way to other work between slices. */
-async function readResources(m: Response): Promise<Read> {
+async function readResources(m: Response, feed: MeshFeed): Promise<Read> {
   const read: Read = {
     batch: { workloads: [], services: [], policies: [] },
     accepted: [],
@@ -158,13 +158,19 @@ async function readResources(m: Response): Promise<Read> {
   };
   let left = slice;
   for (const r of m.resources) {
-    if (--left === 0) {
+    if (left <= 0) {
       left = slice;
       await nextTurn();
     }
+    left -= 1;
     const bytes = r.resource?.value ?? new Uint8Array();
-    const faults =
-      m.typeUrl === authorizationType ? readPolicy(read, r.name, bytes) : readAddress(read, bytes);
+    const isPolicy = m.typeUrl === authorizationType;
+    const faults = isPolicy ? readPolicy(read, r.name, bytes) : readAddress(read, bytes);
+    const policy = isPolicy && faults === undefined ? read.batch.policies.at(-1) : undefined;
+    if (policy) {
+      feed.prepare(policy);
+      left -= policy.rules.length;
+    }
     if (faults === undefined) read.accepted.push({ name: r.name, version: r.version });
     else read.rejected.push({ name: r.name, reason: faults });
   }
