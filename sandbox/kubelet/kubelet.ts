@@ -372,8 +372,8 @@ export class Kubelet implements PodRuntime {
     }
   }
 
-  /** The pod's own address again after a restart of the sandbox, its fixed one, or the next free one. */
-  #addressFor(pod: Pod): string | 'taken' | undefined {
+  /** Its own again after a restart, its fixed one (or `taken`), or the next free one. */
+  #addressFor(pod: Pod): string | undefined {
     const { store, block } = this.#options;
     const taken = new Set<string>();
     for (const object of store.list(keys.pods).items) {
