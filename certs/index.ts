@@ -1,4 +1,5 @@
 // Door of certs: identities, keys, certificates, the CA, and TLS that only lets proven peers through.
+export { Acceptors } from './acceptors.ts';
 export {
   type CaMaterial,
   type CertificateAuthority,

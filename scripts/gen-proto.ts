@@ -21,7 +21,7 @@ const tsName = (o: protobuf.ReflectionObject): string =>
     .split('.')
     .filter(
       (p) =>
-        !/^(google|protobuf|rpc|istio|workload|security|envoy|service|discovery|v3|v1|auth|zds)$/.test(
+        !/^(google|protobuf|rpc|istio|workload|security|envoy|service|discovery|v3|v1|auth|zds|ambientlite|waypoint)$/.test(
           p,
         ),
     )
@@ -37,6 +37,7 @@ function uniqueNames(all: readonly protobuf.ReflectionObject[]): Map<string, str
     'google.rpc': 'Rpc',
     'envoy.service.discovery.v3': 'Xds',
     'istio.v1.auth': '',
+    'ambientlite.waypoint.v1': 'L7',
   };
   for (const o of all) {
     const full = dotted(o);

@@ -1,11 +1,10 @@
 // Composition root of ztunnel: configuration and what it talks to in, a running proxy out. Order: observe,
 // then mesh, then pods; stopping is the reverse, with the observability up to the very end (design.md 6.7).
-import { type CaClient, CertManager, type Revocations } from '../certs/index.ts';
+import { Acceptors, type CaClient, CertManager, type Revocations } from '../certs/index.ts';
 import type { Clock, Random } from '../core/base/index.ts';
 import { type ChangeSet, type SpiffeId, workloadSpiffeId } from '../core/model/index.ts';
 import { Readiness } from '../core/runtime/index.ts';
 import type { Metrics, RootLog } from '../core/telemetry/index.ts';
-import { Acceptors } from './acceptors.ts';
 import { type AdminServers, startAdmin } from './admin.ts';
 import type { ZtunnelConfig } from './config.ts';
 import { Connections } from './connections.ts';

@@ -17,7 +17,7 @@ import { type OutboundPlan, planOutbound } from './outbound/plan.ts';
 import { connectHeaders, dialTunnel, peerFault, peerOf } from './outbound/tunnel.ts';
 import type { PodProxy } from './pods/pod-proxy.ts';
 import { evidence, type TunnelFacts } from './report.ts';
-import { dial } from './sockets.ts';
+import { dial } from '../core/runtime/index.ts';
 
 export interface ProbeRequest {
   /** Kubernetes uid of the pod to speak for. */

@@ -1647,6 +1647,639 @@ export const descriptor = {
      }
     }
    }
+  },
+  "ambientlite": {
+   "nested": {
+    "waypoint": {
+     "nested": {
+      "v1": {
+       "nested": {
+        "ServiceConfig": {
+         "fields": {
+          "namespace": {
+           "type": "string",
+           "id": 1
+          },
+          "hostname": {
+           "type": "string",
+           "id": 2
+          },
+          "gateway": {
+           "type": "string",
+           "id": 3
+          },
+          "ports": {
+           "rule": "repeated",
+           "type": "PortConfig",
+           "id": 4
+          },
+          "policies": {
+           "rule": "repeated",
+           "type": "AccessPolicy",
+           "id": 5
+          },
+          "traffic": {
+           "type": "TrafficPolicy",
+           "id": 6
+          },
+          "forwardClientCert": {
+           "type": "bool",
+           "id": 7,
+           "protoName": "forward_client_cert"
+          }
+         }
+        },
+        "PortProtocol": {
+         "values": {
+          "DETECT": 0,
+          "HTTP": 1,
+          "HTTP2": 2,
+          "TCP": 3
+         }
+        },
+        "PortConfig": {
+         "fields": {
+          "port": {
+           "type": "uint32",
+           "id": 1
+          },
+          "protocol": {
+           "type": "PortProtocol",
+           "id": 2
+          },
+          "routes": {
+           "type": "RouteTable",
+           "id": 3
+          },
+          "consumerRoutes": {
+           "keyType": "string",
+           "type": "RouteTable",
+           "id": 4,
+           "protoName": "consumer_routes"
+          },
+          "tcp": {
+           "type": "TcpRoute",
+           "id": 5
+          }
+         }
+        },
+        "RouteTable": {
+         "fields": {
+          "rules": {
+           "rule": "repeated",
+           "type": "RouteRule",
+           "id": 1
+          },
+          "entries": {
+           "rule": "repeated",
+           "type": "RouteEntry",
+           "id": 2
+          }
+         }
+        },
+        "TcpRoute": {
+         "fields": {
+          "name": {
+           "type": "string",
+           "id": 1
+          },
+          "backends": {
+           "rule": "repeated",
+           "type": "RouteBackend",
+           "id": 2
+          }
+         }
+        },
+        "RouteEntry": {
+         "fields": {
+          "match": {
+           "type": "RouteMatch",
+           "id": 1
+          },
+          "rule": {
+           "type": "uint32",
+           "id": 2
+          }
+         }
+        },
+        "PathKind": {
+         "values": {
+          "ANY": 0,
+          "EXACT": 1,
+          "PREFIX": 2,
+          "REGEX": 3
+         }
+        },
+        "RouteMatch": {
+         "fields": {
+          "pathKind": {
+           "type": "PathKind",
+           "id": 1,
+           "protoName": "path_kind"
+          },
+          "path": {
+           "type": "string",
+           "id": 2
+          },
+          "method": {
+           "type": "string",
+           "id": 3
+          },
+          "headers": {
+           "rule": "repeated",
+           "type": "ValueMatch",
+           "id": 4
+          },
+          "query": {
+           "rule": "repeated",
+           "type": "ValueMatch",
+           "id": 5
+          },
+          "grpc": {
+           "type": "bool",
+           "id": 6
+          }
+         }
+        },
+        "ValueMatch": {
+         "fields": {
+          "name": {
+           "type": "string",
+           "id": 1
+          },
+          "regex": {
+           "type": "bool",
+           "id": 2
+          },
+          "value": {
+           "type": "string",
+           "id": 3
+          }
+         }
+        },
+        "RouteRule": {
+         "fields": {
+          "route": {
+           "type": "string",
+           "id": 1
+          },
+          "name": {
+           "type": "string",
+           "id": 2
+          },
+          "filters": {
+           "type": "RouteFilters",
+           "id": 3
+          },
+          "backends": {
+           "rule": "repeated",
+           "type": "RouteBackend",
+           "id": 4
+          },
+          "requestTimeoutMs": {
+           "type": "uint32",
+           "id": 5,
+           "protoName": "request_timeout_ms"
+          },
+          "backendTimeoutMs": {
+           "type": "uint32",
+           "id": 6,
+           "protoName": "backend_timeout_ms"
+          },
+          "retry": {
+           "type": "RetryPolicy",
+           "id": 7
+          },
+          "broken": {
+           "type": "bool",
+           "id": 8
+          }
+         }
+        },
+        "RouteBackend": {
+         "fields": {
+          "namespace": {
+           "type": "string",
+           "id": 1
+          },
+          "hostname": {
+           "type": "string",
+           "id": 2
+          },
+          "port": {
+           "type": "uint32",
+           "id": 3
+          },
+          "weight": {
+           "type": "uint32",
+           "id": 4
+          },
+          "invalid": {
+           "type": "bool",
+           "id": 5
+          },
+          "requestHeaders": {
+           "type": "HeaderChange",
+           "id": 6,
+           "protoName": "request_headers"
+          },
+          "responseHeaders": {
+           "type": "HeaderChange",
+           "id": 7,
+           "protoName": "response_headers"
+          },
+          "protocol": {
+           "type": "PortProtocol",
+           "id": 8
+          }
+         }
+        },
+        "RouteFilters": {
+         "fields": {
+          "requestHeaders": {
+           "type": "HeaderChange",
+           "id": 1,
+           "protoName": "request_headers"
+          },
+          "responseHeaders": {
+           "type": "HeaderChange",
+           "id": 2,
+           "protoName": "response_headers"
+          },
+          "redirect": {
+           "type": "Redirect",
+           "id": 3
+          },
+          "rewrite": {
+           "type": "Rewrite",
+           "id": 4
+          },
+          "mirrors": {
+           "rule": "repeated",
+           "type": "Mirror",
+           "id": 5
+          },
+          "cors": {
+           "type": "Cors",
+           "id": 6
+          }
+         }
+        },
+        "HeaderChange": {
+         "fields": {
+          "set": {
+           "rule": "repeated",
+           "type": "HeaderValue",
+           "id": 1
+          },
+          "add": {
+           "rule": "repeated",
+           "type": "HeaderValue",
+           "id": 2
+          },
+          "remove": {
+           "rule": "repeated",
+           "type": "string",
+           "id": 3
+          }
+         }
+        },
+        "HeaderValue": {
+         "fields": {
+          "name": {
+           "type": "string",
+           "id": 1
+          },
+          "value": {
+           "type": "string",
+           "id": 2
+          }
+         }
+        },
+        "PathChange": {
+         "oneofs": {
+          "change": {
+           "oneof": [
+            "full",
+            "prefix"
+           ]
+          }
+         },
+         "fields": {
+          "full": {
+           "type": "string",
+           "id": 1
+          },
+          "prefix": {
+           "type": "string",
+           "id": 2
+          }
+         }
+        },
+        "Redirect": {
+         "fields": {
+          "scheme": {
+           "type": "string",
+           "id": 1
+          },
+          "hostname": {
+           "type": "string",
+           "id": 2
+          },
+          "path": {
+           "type": "PathChange",
+           "id": 3
+          },
+          "port": {
+           "type": "uint32",
+           "id": 4
+          },
+          "status": {
+           "type": "uint32",
+           "id": 5
+          }
+         }
+        },
+        "Rewrite": {
+         "fields": {
+          "hostname": {
+           "type": "string",
+           "id": 1
+          },
+          "path": {
+           "type": "PathChange",
+           "id": 2
+          }
+         }
+        },
+        "Mirror": {
+         "fields": {
+          "backend": {
+           "type": "RouteBackend",
+           "id": 1
+          },
+          "numerator": {
+           "type": "uint32",
+           "id": 2
+          },
+          "denominator": {
+           "type": "uint32",
+           "id": 3
+          }
+         }
+        },
+        "Cors": {
+         "fields": {
+          "origins": {
+           "rule": "repeated",
+           "type": "string",
+           "id": 1
+          },
+          "credentials": {
+           "type": "bool",
+           "id": 2
+          },
+          "methods": {
+           "rule": "repeated",
+           "type": "string",
+           "id": 3
+          },
+          "headers": {
+           "rule": "repeated",
+           "type": "string",
+           "id": 4
+          },
+          "expose": {
+           "rule": "repeated",
+           "type": "string",
+           "id": 5
+          },
+          "maxAgeSeconds": {
+           "type": "uint32",
+           "id": 6,
+           "protoName": "max_age_seconds"
+          }
+         }
+        },
+        "RetryPolicy": {
+         "fields": {
+          "attempts": {
+           "type": "uint32",
+           "id": 1
+          },
+          "codes": {
+           "rule": "repeated",
+           "type": "uint32",
+           "id": 2
+          },
+          "backoffMs": {
+           "type": "uint32",
+           "id": 3,
+           "protoName": "backoff_ms"
+          }
+         }
+        },
+        "PolicyAction": {
+         "values": {
+          "ALLOW": 0,
+          "DENY": 1
+         }
+        },
+        "AccessPolicy": {
+         "fields": {
+          "key": {
+           "type": "string",
+           "id": 1
+          },
+          "action": {
+           "type": "PolicyAction",
+           "id": 2
+          },
+          "dryRun": {
+           "type": "bool",
+           "id": 3,
+           "protoName": "dry_run"
+          },
+          "rules": {
+           "rule": "repeated",
+           "type": "AccessRule",
+           "id": 4
+          }
+         }
+        },
+        "AccessRule": {
+         "fields": {
+          "from": {
+           "rule": "repeated",
+           "type": "AccessSource",
+           "id": 1
+          },
+          "to": {
+           "rule": "repeated",
+           "type": "AccessOperation",
+           "id": 2
+          },
+          "when": {
+           "rule": "repeated",
+           "type": "AccessCondition",
+           "id": 3
+          },
+          "unreadable": {
+           "type": "bool",
+           "id": 4
+          }
+         }
+        },
+        "Texts": {
+         "fields": {
+          "any": {
+           "rule": "repeated",
+           "type": "string",
+           "id": 1
+          },
+          "none": {
+           "rule": "repeated",
+           "type": "string",
+           "id": 2
+          }
+         }
+        },
+        "AccessSource": {
+         "fields": {
+          "principals": {
+           "type": "Texts",
+           "id": 1
+          },
+          "namespaces": {
+           "type": "Texts",
+           "id": 2
+          },
+          "ipBlocks": {
+           "type": "Texts",
+           "id": 3,
+           "protoName": "ip_blocks"
+          },
+          "remoteIpBlocks": {
+           "type": "Texts",
+           "id": 4,
+           "protoName": "remote_ip_blocks"
+          },
+          "serviceAccounts": {
+           "type": "Texts",
+           "id": 5,
+           "protoName": "service_accounts"
+          },
+          "requestPrincipals": {
+           "type": "Texts",
+           "id": 6,
+           "protoName": "request_principals"
+          }
+         }
+        },
+        "AccessOperation": {
+         "fields": {
+          "hosts": {
+           "type": "Texts",
+           "id": 1
+          },
+          "ports": {
+           "type": "Texts",
+           "id": 2
+          },
+          "methods": {
+           "type": "Texts",
+           "id": 3
+          },
+          "paths": {
+           "type": "Texts",
+           "id": 4
+          }
+         }
+        },
+        "AccessCondition": {
+         "fields": {
+          "key": {
+           "type": "string",
+           "id": 1
+          },
+          "values": {
+           "type": "Texts",
+           "id": 2
+          }
+         }
+        },
+        "Balancer": {
+         "values": {
+          "LEAST_REQUEST": 0,
+          "ROUND_ROBIN": 1,
+          "RANDOM": 2
+         }
+        },
+        "TrafficPolicy": {
+         "fields": {
+          "balancer": {
+           "type": "Balancer",
+           "id": 1
+          },
+          "outlier": {
+           "type": "OutlierDetection",
+           "id": 2
+          },
+          "connectTimeoutMs": {
+           "type": "uint32",
+           "id": 3,
+           "protoName": "connect_timeout_ms"
+          },
+          "maxRequests": {
+           "type": "uint32",
+           "id": 4,
+           "protoName": "max_requests"
+          },
+          "maxPending": {
+           "type": "uint32",
+           "id": 5,
+           "protoName": "max_pending"
+          },
+          "maxRetries": {
+           "type": "uint32",
+           "id": 6,
+           "protoName": "max_retries"
+          }
+         }
+        },
+        "OutlierDetection": {
+         "fields": {
+          "consecutive_5xx": {
+           "type": "uint32",
+           "id": 1
+          },
+          "consecutiveGateway": {
+           "type": "uint32",
+           "id": 2,
+           "protoName": "consecutive_gateway"
+          },
+          "intervalMs": {
+           "type": "uint32",
+           "id": 3,
+           "protoName": "interval_ms"
+          },
+          "baseEjectionMs": {
+           "type": "uint32",
+           "id": 4,
+           "protoName": "base_ejection_ms"
+          },
+          "maxEjectionPercent": {
+           "type": "uint32",
+           "id": 5,
+           "protoName": "max_ejection_percent"
+          }
+         }
+        }
+       }
+      }
+     }
+    }
+   }
   }
  }
 };

@@ -28,6 +28,14 @@ export const ApplicationTunnelProtocol = {"NONE":0,"PROXY":1} as const;
 
 export const ZdsVersion = {"NOT_USED":0,"V1":1} as const;
 
+export const L7PortProtocol = {"DETECT":0,"HTTP":1,"HTTP2":2,"TCP":3} as const;
+
+export const L7PathKind = {"ANY":0,"EXACT":1,"PREFIX":2,"REGEX":3} as const;
+
+export const L7PolicyAction = {"ALLOW":0,"DENY":1} as const;
+
+export const L7Balancer = {"LEAST_REQUEST":0,"ROUND_ROBIN":1,"RANDOM":2} as const;
+
 /** istio.security.Authorization */
 export interface SecurityAuthorization {
   name: string;
@@ -543,6 +551,220 @@ export interface KubeDeleteOptions {
   dryRun: string[];
 }
 
+/** ambientlite.waypoint.v1.ServiceConfig */
+export interface L7ServiceConfig {
+  namespace: string;
+  hostname: string;
+  gateway: string;
+  ports: L7PortConfig[];
+  policies: L7AccessPolicy[];
+  traffic?: L7TrafficPolicy | null;
+  forwardClientCert: boolean;
+}
+
+/** ambientlite.waypoint.v1.PortConfig */
+export interface L7PortConfig {
+  port: number;
+  protocol: number;
+  routes?: L7RouteTable | null;
+  consumerRoutes: Record<string, L7RouteTable>;
+  tcp?: L7TcpRoute | null;
+}
+
+/** ambientlite.waypoint.v1.RouteTable */
+export interface L7RouteTable {
+  rules: L7RouteRule[];
+  entries: L7RouteEntry[];
+}
+
+/** ambientlite.waypoint.v1.TcpRoute */
+export interface L7TcpRoute {
+  name: string;
+  backends: L7RouteBackend[];
+}
+
+/** ambientlite.waypoint.v1.RouteEntry */
+export interface L7RouteEntry {
+  match?: L7RouteMatch | null;
+  rule: number;
+}
+
+/** ambientlite.waypoint.v1.RouteMatch */
+export interface L7RouteMatch {
+  pathKind: number;
+  path: string;
+  method: string;
+  headers: L7ValueMatch[];
+  query: L7ValueMatch[];
+  grpc: boolean;
+}
+
+/** ambientlite.waypoint.v1.ValueMatch */
+export interface L7ValueMatch {
+  name: string;
+  regex: boolean;
+  value: string;
+}
+
+/** ambientlite.waypoint.v1.RouteRule */
+export interface L7RouteRule {
+  route: string;
+  name: string;
+  filters?: L7RouteFilters | null;
+  backends: L7RouteBackend[];
+  requestTimeoutMs: number;
+  backendTimeoutMs: number;
+  retry?: L7RetryPolicy | null;
+  broken: boolean;
+}
+
+/** ambientlite.waypoint.v1.RouteBackend */
+export interface L7RouteBackend {
+  namespace: string;
+  hostname: string;
+  port: number;
+  weight: number;
+  invalid: boolean;
+  requestHeaders?: L7HeaderChange | null;
+  responseHeaders?: L7HeaderChange | null;
+  protocol: number;
+}
+
+/** ambientlite.waypoint.v1.RouteFilters */
+export interface L7RouteFilters {
+  requestHeaders?: L7HeaderChange | null;
+  responseHeaders?: L7HeaderChange | null;
+  redirect?: L7Redirect | null;
+  rewrite?: L7Rewrite | null;
+  mirrors: L7Mirror[];
+  cors?: L7Cors | null;
+}
+
+/** ambientlite.waypoint.v1.HeaderChange */
+export interface L7HeaderChange {
+  set: L7HeaderValue[];
+  add: L7HeaderValue[];
+  remove: string[];
+}
+
+/** ambientlite.waypoint.v1.HeaderValue */
+export interface L7HeaderValue {
+  name: string;
+  value: string;
+}
+
+/** ambientlite.waypoint.v1.PathChange */
+export interface L7PathChange {
+  full?: string | null;
+  prefix?: string | null;
+  /** Name of the member that is set. */
+  readonly change?: "full" | "prefix";
+}
+
+/** ambientlite.waypoint.v1.Redirect */
+export interface L7Redirect {
+  scheme: string;
+  hostname: string;
+  path?: L7PathChange | null;
+  port: number;
+  status: number;
+}
+
+/** ambientlite.waypoint.v1.Rewrite */
+export interface L7Rewrite {
+  hostname: string;
+  path?: L7PathChange | null;
+}
+
+/** ambientlite.waypoint.v1.Mirror */
+export interface L7Mirror {
+  backend?: L7RouteBackend | null;
+  numerator: number;
+  denominator: number;
+}
+
+/** ambientlite.waypoint.v1.Cors */
+export interface L7Cors {
+  origins: string[];
+  credentials: boolean;
+  methods: string[];
+  headers: string[];
+  expose: string[];
+  maxAgeSeconds: number;
+}
+
+/** ambientlite.waypoint.v1.RetryPolicy */
+export interface L7RetryPolicy {
+  attempts: number;
+  codes: number[];
+  backoffMs: number;
+}
+
+/** ambientlite.waypoint.v1.AccessPolicy */
+export interface L7AccessPolicy {
+  key: string;
+  action: number;
+  dryRun: boolean;
+  rules: L7AccessRule[];
+}
+
+/** ambientlite.waypoint.v1.AccessRule */
+export interface L7AccessRule {
+  from: L7AccessSource[];
+  to: L7AccessOperation[];
+  when: L7AccessCondition[];
+  unreadable: boolean;
+}
+
+/** ambientlite.waypoint.v1.Texts */
+export interface L7Texts {
+  any: string[];
+  none: string[];
+}
+
+/** ambientlite.waypoint.v1.AccessSource */
+export interface L7AccessSource {
+  principals?: L7Texts | null;
+  namespaces?: L7Texts | null;
+  ipBlocks?: L7Texts | null;
+  remoteIpBlocks?: L7Texts | null;
+  serviceAccounts?: L7Texts | null;
+  requestPrincipals?: L7Texts | null;
+}
+
+/** ambientlite.waypoint.v1.AccessOperation */
+export interface L7AccessOperation {
+  hosts?: L7Texts | null;
+  ports?: L7Texts | null;
+  methods?: L7Texts | null;
+  paths?: L7Texts | null;
+}
+
+/** ambientlite.waypoint.v1.AccessCondition */
+export interface L7AccessCondition {
+  key: string;
+  values?: L7Texts | null;
+}
+
+/** ambientlite.waypoint.v1.TrafficPolicy */
+export interface L7TrafficPolicy {
+  balancer: number;
+  outlier?: L7OutlierDetection | null;
+  connectTimeoutMs: number;
+  maxRequests: number;
+  maxPending: number;
+  maxRetries: number;
+}
+
+/** ambientlite.waypoint.v1.OutlierDetection */
+export interface L7OutlierDetection {
+  consecutive_5xx: number;
+  consecutiveGateway: number;
+  intervalMs: number;
+  baseEjectionMs: number;
+  maxEjectionPercent: number;
+}
+
 /** Full protobuf name → interface. */
 export interface Messages {
   'istio.security.Authorization': SecurityAuthorization;
@@ -614,4 +836,30 @@ export interface Messages {
   'Kube.SelfSubjectReview': KubeSelfSubjectReview;
   'Kube.Preconditions': KubePreconditions;
   'Kube.DeleteOptions': KubeDeleteOptions;
+  'ambientlite.waypoint.v1.ServiceConfig': L7ServiceConfig;
+  'ambientlite.waypoint.v1.PortConfig': L7PortConfig;
+  'ambientlite.waypoint.v1.RouteTable': L7RouteTable;
+  'ambientlite.waypoint.v1.TcpRoute': L7TcpRoute;
+  'ambientlite.waypoint.v1.RouteEntry': L7RouteEntry;
+  'ambientlite.waypoint.v1.RouteMatch': L7RouteMatch;
+  'ambientlite.waypoint.v1.ValueMatch': L7ValueMatch;
+  'ambientlite.waypoint.v1.RouteRule': L7RouteRule;
+  'ambientlite.waypoint.v1.RouteBackend': L7RouteBackend;
+  'ambientlite.waypoint.v1.RouteFilters': L7RouteFilters;
+  'ambientlite.waypoint.v1.HeaderChange': L7HeaderChange;
+  'ambientlite.waypoint.v1.HeaderValue': L7HeaderValue;
+  'ambientlite.waypoint.v1.PathChange': L7PathChange;
+  'ambientlite.waypoint.v1.Redirect': L7Redirect;
+  'ambientlite.waypoint.v1.Rewrite': L7Rewrite;
+  'ambientlite.waypoint.v1.Mirror': L7Mirror;
+  'ambientlite.waypoint.v1.Cors': L7Cors;
+  'ambientlite.waypoint.v1.RetryPolicy': L7RetryPolicy;
+  'ambientlite.waypoint.v1.AccessPolicy': L7AccessPolicy;
+  'ambientlite.waypoint.v1.AccessRule': L7AccessRule;
+  'ambientlite.waypoint.v1.Texts': L7Texts;
+  'ambientlite.waypoint.v1.AccessSource': L7AccessSource;
+  'ambientlite.waypoint.v1.AccessOperation': L7AccessOperation;
+  'ambientlite.waypoint.v1.AccessCondition': L7AccessCondition;
+  'ambientlite.waypoint.v1.TrafficPolicy': L7TrafficPolicy;
+  'ambientlite.waypoint.v1.OutlierDetection': L7OutlierDetection;
 }

@@ -11,5 +11,13 @@ export {
   serveOps,
 } from './ops-server.ts';
 export { Readiness } from './readiness.ts';
+export {
+  dial,
+  type DialOptions,
+  type Keepalive,
+  listen,
+  type Listener,
+  remoteOf,
+} from './sockets.ts';
 export { systemClock, systemRandom } from './system.ts';
 export { packageVersion } from './version.ts';

@@ -8,7 +8,7 @@ import type { Guard } from '../connections.ts';
 import type { ZtunnelContext } from '../context.ts';
 import type { LiveConnection } from '../outbound/outbound.ts';
 import type { Report } from '../report.ts';
-import { dial } from '../sockets.ts';
+import { dial } from '../../core/runtime/index.ts';
 
 /** What the inbound paths need to know of the pod they work for. */
 export interface InboundPod {

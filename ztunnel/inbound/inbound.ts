@@ -27,7 +27,7 @@ import { printHeader } from '../capture/proxy-header.ts';
 import type { ZtunnelContext } from '../context.ts';
 import type { Guard } from '../connections.ts';
 import type { Report, ReportFacts, TunnelFacts } from '../report.ts';
-import { remoteOf } from '../sockets.ts';
+import { remoteOf } from '../../core/runtime/index.ts';
 import { carryInbound, dialApp, type InboundPod } from './admit.ts';
 import { sourceWorkload } from './labels.ts';
 import { type InboundPlan, planInbound } from './plan.ts';

@@ -17,7 +17,7 @@ import { printHeader } from '../capture/proxy-header.ts';
 import type { ZtunnelContext } from '../context.ts';
 import { ports } from '../ports.ts';
 import type { Report, ReportFacts } from '../report.ts';
-import { dial } from '../sockets.ts';
+import { dial } from '../../core/runtime/index.ts';
 import { type OutboundPlan, planOutbound } from './plan.ts';
 import {
   connectHeaders,

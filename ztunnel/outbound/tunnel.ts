@@ -24,7 +24,7 @@ import {
 } from '../../core/model/index.ts';
 import type { ZtunnelContext } from '../context.ts';
 import type { TunnelFacts } from '../report.ts';
-import { dial } from '../sockets.ts';
+import { dial } from '../../core/runtime/index.ts';
 import type { OutboundPlan } from './plan.ts';
 
 /** Everything about how to reach a next hop; the pool's key is all of it (style-models.md practice 7). */

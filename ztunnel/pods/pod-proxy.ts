@@ -23,7 +23,7 @@ import {
 import { dialTunnel, type Peer, peerKey, type TunnelPool } from '../outbound/tunnel.ts';
 import { isOwnPort, ports } from '../ports.ts';
 import type { TunnelFacts } from '../report.ts';
-import { type Listener, listen, remoteOf } from '../sockets.ts';
+import { type Listener, listen, remoteOf } from '../../core/runtime/index.ts';
 import type { PodInfo } from './pod-state.ts';
 
 const knownMs = 5_000;

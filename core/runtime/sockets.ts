@@ -10,7 +10,7 @@ import {
   MeshError,
   parseIp,
   printIpPort,
-} from '../core/base/index.ts';
+} from '../base/index.ts';
 
 export interface Keepalive {
   readonly enabled: boolean;

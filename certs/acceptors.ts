@@ -1,7 +1,8 @@
 // The accepting side of TLS, one per identity rather than per pod, made when its certificate is there and
 // kept up to date with every renewal (sandbox.md T10).
 import type { Duplex } from 'node:stream';
-import { type CertManager, type Secured, TlsAcceptor, type TlsOptions } from '../certs/index.ts';
+import type { CertManager } from './cert-manager.ts';
+import { type Secured, TlsAcceptor, type TlsOptions } from './tls.ts';
 import { type Clock, MeshError } from '../core/base/index.ts';
 import type { SpiffeId } from '../core/model/index.ts';
 
