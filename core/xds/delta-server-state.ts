@@ -4,7 +4,7 @@
 // (design.md 6.1).
 import type { Draft, RequestOf, ResponseOf } from '../rpc/index.ts';
 import type { Changes, Entry, Snapshot, Snapshots } from './snapshot.ts';
-import { addressType, authorizationType } from './type-urls.ts';
+import { addressType, authorizationType, serviceConfigType } from './type-urls.ts';
 
 export type DeltaResponse = Draft<ResponseOf<'deltaAggregatedResources'>>;
 
@@ -20,6 +20,8 @@ interface TypeState {
   readonly names: Set<string>;
   /** Newly subscribed by name and not answered yet. */
   readonly asked: Set<string>;
+  /** Without wildcard: what it was sent under other names, by alias or group; removals are told of these too. */
+  readonly sent: Set<string>;
   /** What the client said it holds, until its first answer. */
   initial: Map<string, string> | undefined;
   answered: boolean;
@@ -27,19 +29,49 @@ interface TypeState {
   told: number;
   /** Revision up to which removals have been sent. */
   toldRemovals: number;
+  /** Scoped types: what this stream has been given and not been told to drop. */
+  readonly given: Set<string>;
   /** Removals of the first answer that wait for the addresses to be told. */
   late: readonly string[];
   nonce: string | undefined;
 }
 
+/** Whether this stream may have that resource; only for scoped types. */
+export type Sees = (entry: Entry) => boolean;
+const everything: Sees = () => true;
+const nothing: Sees = () => false;
+
+/** Of a scoped type a stream hears only of what it may see, and is told to drop what it may not see any more. */
+function scope(
+  type: TypeState,
+  snapshot: Snapshot,
+  fresh: readonly Entry[],
+  gone: string[],
+  sees: Sees,
+): void {
+  for (const e of fresh) type.given.add(e.name);
+  const dropped = [...type.given].filter((name) => {
+    const entry = snapshot.get(name);
+    return !entry || !sees(entry);
+  });
+  gone.splice(0, gone.length, ...dropped);
+  for (const name of dropped) type.given.delete(name);
+}
+
 export class DeltaServerState {
   readonly #types = new Map<string, TypeState>();
   readonly #streamId: string;
+  #own: string | undefined;
   #serial = 0;
 
   /** `streamId` makes nonces of different streams differ. */
   constructor(streamId: string) {
     this.#streamId = streamId;
+  }
+
+  /** A group that the client gets without asking: the workloads of its own node. Before the first request. */
+  include(group: string): void {
+    this.#own = group;
   }
 
   has(typeUrl: string): boolean {
@@ -60,7 +92,13 @@ export class DeltaServerState {
     let type = this.#types.get(r.typeUrl);
     const first = type === undefined;
     type ??= this.#begin(r);
+    const was = type.wildcard;
     this.#subscribe(type, r, first);
+    if (first && !type.wildcard) for (const n of type.initial?.keys() ?? []) type.names.add(n);
+    // Wildcard after all: everything there is counts as asked for.
+    if (!first && type.wildcard && !was) {
+      for (const e of snapshots.type(r.typeUrl)?.entries() ?? []) type.asked.add(e.name);
+    }
     if (r.responseNonce === '') return { kind: 'subscribed' };
     if (r.responseNonce !== type.nonce) return { kind: 'stale' };
     type.nonce = undefined;
@@ -72,11 +110,13 @@ export class DeltaServerState {
       wildcard: false,
       names: new Set(),
       asked: new Set(),
+      sent: new Set(),
       initial: new Map(Object.entries(r.initialResourceVersions)),
       answered: false,
       told: 0,
       toldRemovals: 0,
       late: [],
+      given: new Set(Object.keys(r.initialResourceVersions)),
       nonce: undefined,
     };
     this.#types.set(r.typeUrl, type);
@@ -97,6 +137,7 @@ export class DeltaServerState {
       else {
         type.names.delete(name);
         type.asked.delete(name);
+        type.sent.delete(name);
       }
     }
   }
@@ -105,7 +146,13 @@ export class DeltaServerState {
    * The next response to send, or `undefined` if there is nothing to say or an answer must come first.
    * `'resync'`: the client is too far behind; end the stream and let it come back with its versions.
    */
-  next(snapshots: Snapshots): DeltaResponse | 'resync' | undefined {
+  next(snapshots: Snapshots, sees: Sees = nothing): DeltaResponse | 'resync' | undefined {
+    const scoped = this.#types.get(serviceConfigType);
+    // Before addresses, so that no proxy is sent traffic for a service it cannot serve yet.
+    if (scoped && scoped.nonce === undefined) {
+      const said = this.#say(serviceConfigType, scoped, snapshots, 'both', sees);
+      if (said) return said;
+    }
     const policies = this.#types.get(authorizationType);
     const addresses = this.#types.get(addressType);
     if (policies && policies.told < snapshots.revision) {
@@ -129,6 +176,7 @@ export class DeltaServerState {
     type: TypeState,
     snapshots: Snapshots,
     part: 'both' | 'changed' | 'removed',
+    sees: Sees = everything,
   ): DeltaResponse | 'resync' | undefined {
     const snapshot = snapshots.type(typeUrl);
     if (!snapshot) return undefined;
@@ -136,8 +184,10 @@ export class DeltaServerState {
     const changes = first ? this.#firstChanges(type, snapshot) : this.#laterChanges(type, snapshot);
     if (!changes) return 'resync';
     if (first) type.late = changes.removed;
-    const fresh = part === 'removed' ? [] : this.#wanted(type, snapshot, changes.changed);
+    const wanted = part === 'removed' ? [] : this.#wanted(type, snapshot, changes.changed);
+    const fresh = wanted.filter(sees);
     const gone = part === 'changed' ? [] : this.#gone(type, snapshot, changes.removed);
+    if (sees !== everything) scope(type, snapshot, fresh, gone, sees);
     if (part !== 'removed') type.told = snapshots.revision;
     if (part !== 'changed') {
       type.toldRemovals = snapshots.revision;
@@ -180,22 +230,39 @@ export class DeltaServerState {
 
   #wanted(type: TypeState, snapshot: Snapshot, changed: readonly string[]): Entry[] {
     const out = new Map<string, Entry>();
+    const take = (e: Entry | undefined): void => {
+      if (e) out.set(e.name, e);
+    };
     for (const name of changed) {
       const e = snapshot.get(name);
-      if (!e) continue;
-      if (type.wildcard || type.names.has(name) || e.aliases.some((a) => type.names.has(a))) {
-        out.set(name, e);
-      }
+      if (e && (type.wildcard || this.#subscribed(type, e))) take(e);
     }
     for (const name of type.asked) {
-      const hits = [snapshot.get(name), ...snapshot.byAlias(name)];
-      for (const e of hits) if (e) out.set(e.name, e);
+      for (const e of [snapshot.get(name), ...snapshot.byAlias(name)]) {
+        take(e);
+        // A service brings its workloads.
+        if (e && !type.wildcard) for (const m of snapshot.byGroup(e.name)) take(m);
+      }
     }
+    if (!type.wildcard) for (const name of out.keys()) type.sent.add(name);
     return [...out.values()];
   }
 
+  #subscribed(type: TypeState, e: Entry): boolean {
+    const is = (name: string): boolean => type.names.has(name);
+    return (
+      is(e.name) ||
+      e.aliases.some(is) ||
+      e.groups.some((g) => g === this.#own || is(g) || type.sent.has(g))
+    );
+  }
+
   #gone(type: TypeState, snapshot: Snapshot, removed: readonly string[]): string[] {
-    const out = new Set(removed.filter((n) => type.wildcard || type.names.has(n)));
+    const out = new Set<string>();
+    for (const n of removed) {
+      if (type.wildcard || type.names.has(n) || type.sent.has(n)) out.add(n);
+      type.sent.delete(n);
+    }
     for (const name of type.asked) {
       if (!snapshot.get(name) && snapshot.byAlias(name).length === 0) out.add(name);
     }

@@ -4,6 +4,6 @@ export { DeltaClientState, type DeltaRequest, type Settled } from './delta-clien
 export { type DeltaResponse, DeltaServerState, type Heard } from './delta-server-state.ts';
 export { encodePolicy, encodeService, encodeWorkload } from './encode.ts';
 export { MeshFeed } from './mesh-feed.ts';
-export { type Changes, type Entry, Snapshot, Snapshots } from './snapshot.ts';
-export { addressType, authorizationType } from './type-urls.ts';
-export { type XdsHooks, XdsSource, type XdsSourceOptions } from './xds-source.ts';
+export { type Changes, type Entry, nodeGroup, Snapshot, Snapshots } from './snapshot.ts';
+export { addressType, authorizationType, serviceConfigType } from './type-urls.ts';
+export { type ExtraType, type XdsHooks, XdsSource, type XdsSourceOptions } from './xds-source.ts';

@@ -9,7 +9,12 @@ export interface Entry {
   readonly bytes: Uint8Array;
   /** Other names it is found by: `network/ip` (on-demand clients). */
   readonly aliases: readonly string[];
+  /** What it belongs to: services by resource name, `nodeGroup(node)`. Whoever wants the group wants it. */
+  readonly groups: readonly string[];
 }
+
+/** The group of the workloads on a node; no resource has such a name. */
+export const nodeGroup = (node: string): string => `node:${node}`;
 
 export interface Changes {
   readonly changed: readonly string[];
@@ -19,13 +24,17 @@ export interface Changes {
 const hash = (bytes: Uint8Array): string =>
   createHash('sha256').update(bytes).digest('hex').slice(0, 16);
 
-const journalLimit = 200_000;
-
 export class Snapshot {
   readonly #entries = new Map<string, Entry>();
   readonly #aliases = new Map<string, Set<string>>();
   readonly #journal: { readonly revision: number; readonly name: string }[] = [];
+  readonly #groups = new Map<string, Set<string>>();
+  readonly #journalLimit: number;
   #oldest = 0;
+
+  constructor(journalLimit = 200_000) {
+    this.#journalLimit = journalLimit;
+  }
 
   get size(): number {
     return this.#entries.size;
@@ -40,22 +49,32 @@ export class Snapshot {
   }
 
   byAlias(alias: string): readonly Entry[] {
-    const names = this.#aliases.get(alias) ?? [];
-    return [...names].map((n) => this.#entries.get(n)).filter((e) => e !== undefined);
+    return this.#resolve(this.#aliases.get(alias));
+  }
+
+  byGroup(group: string): readonly Entry[] {
+    return this.#resolve(this.#groups.get(group));
+  }
+
+  #resolve(names: ReadonlySet<string> | undefined): Entry[] {
+    return [...(names ?? [])].map((n) => this.#entries.get(n)).filter((e) => e !== undefined);
   }
 
   /** False if the content is the same as before: nothing to tell anyone. */
-  put(revision: number, name: string, bytes: Uint8Array, aliases: readonly string[] = []): boolean {
+  put(
+    revision: number,
+    name: string,
+    bytes: Uint8Array,
+    aliases: readonly string[] = [],
+    groups: readonly string[] = [],
+  ): boolean {
     const version = hash(bytes);
     const old = this.#entries.get(name);
     if (old?.version === version) return false;
-    if (old) this.#unalias(old);
-    const entry = { name, version, bytes, aliases };
-    this.#entries.set(name, entry);
-    for (const a of aliases) {
-      const names = this.#aliases.get(a) ?? new Set<string>();
-      this.#aliases.set(a, names.add(name));
-    }
+    if (old) this.#unindex(old);
+    this.#entries.set(name, { name, version, bytes, aliases, groups });
+    for (const a of aliases) link(this.#aliases, a, name);
+    for (const g of groups) link(this.#groups, g, name);
     this.#note(revision, name);
     return true;
   }
@@ -63,7 +82,7 @@ export class Snapshot {
   remove(revision: number, name: string): boolean {
     const old = this.#entries.get(name);
     if (!old) return false;
-    this.#unalias(old);
+    this.#unindex(old);
     this.#entries.delete(name);
     this.#note(revision, name);
     return true;
@@ -86,18 +105,26 @@ export class Snapshot {
 
   #note(revision: number, name: string): void {
     this.#journal.push({ revision, name });
-    if (this.#journal.length <= journalLimit * 1.25) return;
-    const dropped = this.#journal.splice(0, this.#journal.length - journalLimit);
+    if (this.#journal.length <= this.#journalLimit * 1.25) return;
+    const dropped = this.#journal.splice(0, this.#journal.length - this.#journalLimit);
     this.#oldest = dropped.at(-1)?.revision ?? this.#oldest;
   }
 
-  #unalias(entry: Entry): void {
-    for (const a of entry.aliases) {
-      const names = this.#aliases.get(a);
-      names?.delete(entry.name);
-      if (names?.size === 0) this.#aliases.delete(a);
-    }
+  #unindex(entry: Entry): void {
+    for (const a of entry.aliases) unlink(this.#aliases, a, entry.name);
+    for (const g of entry.groups) unlink(this.#groups, g, entry.name);
   }
+}
+
+function link(index: Map<string, Set<string>>, key: string, name: string): void {
+  const names = index.get(key);
+  if (names) names.add(name);
+  else index.set(key, new Set([name]));
+}
+
+function unlink(index: Map<string, Set<string>>, key: string, name: string): void {
+  const names = index.get(key);
+  if (names?.delete(name) && names.size === 0) index.delete(key);
 }
 
 /** All types at one revision; grows by one with each publication that changed something. */
@@ -105,8 +132,8 @@ export class Snapshots {
   readonly #types = new Map<string, Snapshot>();
   revision = 0;
 
-  constructor(typeUrls: readonly string[]) {
-    for (const t of typeUrls) this.#types.set(t, new Snapshot());
+  constructor(typeUrls: readonly string[], journalLimit?: number) {
+    for (const t of typeUrls) this.#types.set(t, new Snapshot(journalLimit));
   }
 
   type(typeUrl: string): Snapshot | undefined {

@@ -24,6 +24,16 @@ export interface XdsHooks {
   message?(typeUrl: string, bytes: number): void;
 }
 
+/** A type beside those of the mesh, read by its owner. */
+export interface ExtraType {
+  readonly typeUrl: string;
+  /** Takes what can be read, in one tick; answers with what was refused, which keeps its last good form. */
+  apply(
+    resources: readonly { readonly name: string; readonly bytes: Uint8Array }[],
+    removed: readonly string[],
+  ): { readonly name: string; readonly reason: string }[];
+}
+
 export interface XdsSourceOptions {
   /** Opens a channel anew for each stream, so that roots and addresses are read again. */
   readonly open: () => RpcChannel;
@@ -33,6 +43,8 @@ export interface XdsSourceOptions {
   readonly random: Random;
   readonly log: Log;
   readonly hooks?: XdsHooks;
+  /** Subscribed to instead of policies, which such a proxy gets in a form of its own. */
+  readonly extra?: ExtraType;
 }
 
 const backoff: BackoffPlan = { firstMs: 20, capMs: 15_000, jitter: 0.2 };
@@ -45,7 +57,7 @@ const isReconnect = (e: RpcError): boolean =>
 
 export class XdsSource {
   readonly #o: XdsSourceOptions;
-  readonly #state = new DeltaClientState([addressType, authorizationType]);
+  readonly #state: DeltaClientState;
   #channel: RpcChannel | undefined;
   #call: BidiCall<'deltaAggregatedResources'> | undefined;
   #stopped = false;
@@ -54,6 +66,8 @@ export class XdsSource {
 
   constructor(options: XdsSourceOptions) {
     this.#o = options;
+    const second = options.extra?.typeUrl ?? authorizationType;
+    this.#state = new DeltaClientState([addressType, second]);
   }
 
   /** Whether a stream is up and has answered. */
@@ -122,15 +136,12 @@ export class XdsSource {
       log.warn('xDS response of an unknown type', { typeUrl: m.typeUrl });
       return call.send({ typeUrl: m.typeUrl, responseNonce: m.nonce });
     }
-    const read = await readResources(m, feed);
-    if (call !== this.#call || this.#stopped) return feed.discard(read.batch.policies);
+    const { extra } = this.#o;
+    const verdicts =
+      m.typeUrl === extra?.typeUrl ? applyExtra(m, extra) : await this.#applyMesh(m, call);
+    if (!verdicts) return;
+    const { accepted, rejected } = verdicts;
     const removed = m.removedResources;
-    feed.apply({
-      ...read.batch,
-      removed:
-        m.typeUrl === addressType ? { addresses: removed } : { policies: removed as PolicyKey[] },
-    });
-    const { accepted, rejected } = read;
     call.send(
       this.#state.settle({ typeUrl: m.typeUrl, nonce: m.nonce, accepted, removed, rejected }),
     );
@@ -141,12 +152,47 @@ export class XdsSource {
       feed.markSynced();
     }
   }
+
+  /** `undefined` = the stream has ended meanwhile. */
+  async #applyMesh(
+    m: Response,
+    call: BidiCall<'deltaAggregatedResources'>,
+  ): Promise<Verdicts | undefined> {
+    const { feed } = this.#o;
+    const read = await readResources(m, feed);
+    if (call !== this.#call || this.#stopped) {
+      feed.discard(read.batch.policies);
+      return undefined;
+    }
+    const removed = m.removedResources;
+    feed.apply({
+      ...read.batch,
+      removed:
+        m.typeUrl === addressType ? { addresses: removed } : { policies: removed as PolicyKey[] },
+    });
+    return read;
+  }
+}
+
+interface Verdicts {
+  readonly accepted: readonly { readonly name: string; readonly version: string }[];
+  readonly rejected: readonly { readonly name: string; readonly reason: string }[];
 }
 
 interface Read {
   readonly batch: { workloads: Workload[]; services: Service[]; policies: Policy[] };
   readonly accepted: { name: string; version: string }[];
   readonly rejected: { name: string; reason: string }[];
+}
+
+function applyExtra(m: Response, extra: ExtraType): Verdicts {
+  const all = m.resources.map((r) => ({
+    name: r.name,
+    bytes: r.resource?.value ?? new Uint8Array(),
+  }));
+  const rejected = extra.apply(all, m.removedResources);
+  const bad = new Set(rejected.map((r) => r.name));
+  return { accepted: m.resources.filter((r) => !bad.has(r.name)), rejected };
 }
 
 /** Decodes a response, giving way to other work between slices. */
