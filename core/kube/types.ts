@@ -80,6 +80,12 @@ export const resources = {
     'authorizationpolicies',
     'AuthorizationPolicy',
   ),
+  gateways: make('gateway.networking.k8s.io', 'v1', 'gateways', 'Gateway'),
+  gatewayClasses: make('gateway.networking.k8s.io', 'v1', 'gatewayclasses', 'GatewayClass', false),
+  httpRoutes: make('gateway.networking.k8s.io', 'v1', 'httproutes', 'HTTPRoute'),
+  grpcRoutes: make('gateway.networking.k8s.io', 'v1', 'grpcroutes', 'GRPCRoute'),
+  tcpRoutes: make('gateway.networking.k8s.io', 'v1alpha2', 'tcproutes', 'TCPRoute'),
+  tlsRoutes: make('gateway.networking.k8s.io', 'v1alpha2', 'tlsroutes', 'TLSRoute'),
   peerAuthentications: make('security.istio.io', 'v1', 'peerauthentications', 'PeerAuthentication'),
 } as const;
 

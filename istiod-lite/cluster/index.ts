@@ -9,21 +9,29 @@ export {
 } from './cluster-state.ts';
 export {
   type Dict,
+  dict,
+  field,
+  list,
+  type Meta,
   type NamespaceFacts,
   type NodeFacts,
   type PodFacts,
+  readMeta,
   readPod,
   type ServiceFacts,
   type ServicePortFacts,
   type SliceFacts,
+  text,
+  texts,
 } from './objects.ts';
-export type {
-  AuthorizationPolicyFacts,
-  Condition,
-  MtlsMode,
-  OperationFacts,
-  PeerAuthenticationFacts,
-  RuleFacts,
-  SourceFacts,
-  Texts,
+export {
+  type AuthorizationPolicyFacts,
+  type Condition,
+  type MtlsMode,
+  type OperationFacts,
+  type PeerAuthenticationFacts,
+  readConditions,
+  type RuleFacts,
+  type SourceFacts,
+  type Texts,
 } from './policies.ts';

@@ -14,12 +14,17 @@ export interface SourceFacts {
   readonly namespaces: Texts;
   readonly ipBlocks: Texts;
   readonly serviceAccounts: Texts;
+  readonly remoteIpBlocks: Texts;
+  readonly requestPrincipals: Texts;
   /** Names of the attributes present that only L7 can judge. */
   readonly l7: readonly string[];
 }
 
 export interface OperationFacts {
   readonly ports: Texts;
+  readonly hosts: Texts;
+  readonly methods: Texts;
+  readonly paths: Texts;
   readonly l7: readonly string[];
 }
 
@@ -81,6 +86,8 @@ function readSource(o: unknown): SourceFacts {
     namespaces: pair(s, 'namespaces', 'notNamespaces'),
     ipBlocks: pair(s, 'ipBlocks', 'notIpBlocks'),
     serviceAccounts: pair(s, 'serviceAccounts', 'notServiceAccounts'),
+    remoteIpBlocks: pair(s, 'remoteIpBlocks', 'notRemoteIpBlocks'),
+    requestPrincipals: pair(s, 'requestPrincipals', 'notRequestPrincipals'),
     l7: present(s, [
       'remoteIpBlocks',
       'notRemoteIpBlocks',
@@ -94,6 +101,9 @@ function readOperation(o: unknown): OperationFacts {
   const op = field(o, 'operation');
   return {
     ports: pair(op, 'ports', 'notPorts'),
+    hosts: pair(op, 'hosts', 'notHosts'),
+    methods: pair(op, 'methods', 'notMethods'),
+    paths: pair(op, 'paths', 'notPaths'),
     l7: present(op, ['hosts', 'notHosts', 'methods', 'notMethods', 'paths', 'notPaths']),
   };
 }

@@ -1,5 +1,6 @@
 // Translated outputs → encoded snapshots. Encodes only what was translated, keeps only what differs, and
 // tells whether there is anything new for anybody.
+import { printCidr } from '../../core/base/index.ts';
 import type { PolicyKey } from '../../core/model/index.ts';
 import { networkAddress, serviceKey } from '../../core/model/index.ts';
 import {
@@ -8,6 +9,7 @@ import {
   encodePolicy,
   encodeService,
   encodeWorkload,
+  nodeGroup,
   Snapshots,
 } from '../../core/xds/index.ts';
 import type { Outputs } from '../translate/index.ts';
@@ -27,10 +29,14 @@ export class Publisher {
     };
     for (const w of out.workloads) {
       const aliases = w.addresses.map((ip) => networkAddress(w.network, ip));
-      note(addresses.put(next, w.uid, encodeWorkload(w), aliases));
+      const groups = [...w.services.keys(), nodeGroup(w.node)];
+      note(addresses.put(next, w.uid, encodeWorkload(w), aliases, groups));
     }
     for (const s of out.services) {
-      const aliases = s.vips.map((v) => networkAddress(v.network, v.ip));
+      const aliases = [
+        ...s.vips.map((v) => networkAddress(v.network, v.ip)),
+        ...s.cidrVips.map((v) => `${v.network}/${printCidr(v.cidr)}`),
+      ];
       note(addresses.put(next, serviceKey(s), encodeService(s), aliases));
     }
     for (const name of out.removedAddresses) note(addresses.remove(next, name));

@@ -13,6 +13,7 @@ import {
   addressType,
   authorizationType,
   DeltaServerState,
+  nodeGroup,
   type Snapshots,
 } from '../../core/xds/index.ts';
 import type { CallerIdentity, TokenReviewer } from '../kube/token-review.ts';
@@ -136,6 +137,8 @@ class Client implements StreamHandlers<'deltaAggregatedResources'> {
       this.#fail(rpcStatus.permissionDenied, 'the node’s namespace is not the token’s');
       return false;
     }
+    const own = m.node?.metadata?.fields['NODE_NAME']?.stringValue;
+    if (own) this.#state.include(nodeGroup(own));
     this.#node = printable(id, 300);
     this.#d.log.info('xDS client connected', { node: this.#node, peer: this.#caller.peer });
     return true;
