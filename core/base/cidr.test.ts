@@ -71,6 +71,12 @@ describe('CIDR blocks', () => {
     for (const [n, bits] of rows2) assert.equal(makeCidr(new Uint8Array(n), bits), undefined);
   });
 
+  test('the bytes it is made of stay as they are, also in a Buffer', () => {
+    const wire = Buffer.from([10, 1, 2, 3]);
+    assert.deepEqual(makeCidr(wire, 8), { bytes: Uint8Array.of(10, 0, 0, 0), bits: 8 });
+    assert.deepEqual([...wire], [10, 1, 2, 3]);
+  });
+
   test('print ∘ parse is the identity on blocks', () => {
     fc.assert(
       fc.property(address, fc.nat(128), (bytes, n) => {

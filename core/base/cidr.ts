@@ -17,7 +17,8 @@ export function makeCidr(address: Uint8Array, bits: number): Cidr | undefined {
   if (isMapped(address)) {
     return bits < 96 ? undefined : makeCidr(address.subarray(12), bits - 96);
   }
-  const bytes = address.slice();
+  // A copy: `slice` of a Buffer would be a view, and the caller's bytes would be masked.
+  const bytes = Uint8Array.from(address);
   for (let i = 0; i < bytes.length; i++) {
     const keep = Math.min(8, Math.max(0, bits - 8 * i));
     bytes[i] = (bytes[i] ?? 0) & (0xff00 >> keep) & 0xff;
