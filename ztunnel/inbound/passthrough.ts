@@ -8,11 +8,11 @@ import {
   newTraceparent,
   traceIdOf,
 } from '../../core/base/index.ts';
-import { resetStream } from '../../core/hbone/index.ts';
 import type { Workload } from '../../core/model/index.ts';
 import type { Captured } from '../capture/captured.ts';
 import type { ZtunnelContext } from '../context.ts';
 import { isOwnPort } from '../ports.ts';
+import { refuseApp } from '../refusal.ts';
 import type { ReportFacts } from '../report.ts';
 import { carryInbound, dialApp, type InboundPod } from './admit.ts';
 import { sourceWorkload } from './labels.ts';
@@ -31,14 +31,14 @@ export async function carryPlaintext(
   const early = checkTarget(captured.target, localIp);
   if (early) {
     ctx.reports.early(facts, early);
-    resetStream(socket);
+    refuseApp(ctx.clock, socket);
     return;
   }
   const report = ctx.reports.open(facts);
   const who = { source: captured.source, principal: undefined, identity: undefined };
   const verdict = ctx.connections.admit(workload.uid, who, captured.target);
   if (!verdict.ok) {
-    resetStream(socket);
+    refuseApp(ctx.clock, socket);
     report.end({ error: verdict.error, refusedBy: 'self' });
     return;
   }
@@ -58,7 +58,7 @@ export async function carryPlaintext(
     } as const;
     await carryInbound({ pod, near: socket, app, guard, report, live });
   } catch (caught) {
-    resetStream(socket);
+    refuseApp(ctx.clock, socket);
     report.end({ error: fromUnknown(caught, 'INTERNAL'), refusedBy: 'self' });
   } finally {
     guard.release();

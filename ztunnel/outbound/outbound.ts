@@ -10,12 +10,13 @@ import {
   newTraceparent,
   traceIdOf,
 } from '../../core/base/index.ts';
-import { type PumpEnd, policyResetCode, pump, resetStream } from '../../core/hbone/index.ts';
+import { type PumpEnd, policyResetCode, pump } from '../../core/hbone/index.ts';
 import { type Workload, type WorkloadUid, workloadSpiffeId } from '../../core/model/index.ts';
 import type { Captured } from '../capture/captured.ts';
 import { printHeader } from '../capture/proxy-header.ts';
 import type { ZtunnelContext } from '../context.ts';
 import { ports } from '../ports.ts';
+import { refuseApp } from '../refusal.ts';
 import type { Report, ReportFacts } from '../report.ts';
 import { dial } from '../../core/runtime/index.ts';
 import { type OutboundPlan, planOutbound } from './plan.ts';
@@ -142,7 +143,7 @@ function factsOf(call: Call, plan: Carried | undefined): ReportFacts {
 
 function refuseEarly(call: Call, error: MeshError): void {
   call.ctx.reports.early(factsOf(call, undefined), error);
-  resetStream(call.socket);
+  refuseApp(call.ctx.clock, call.socket);
 }
 
 /** True = done, in whatever way; false = another endpoint may be tried. */
@@ -154,7 +155,7 @@ async function attemptOnce(call: Call, plan: Carried, last: boolean): Promise<bo
       plan.do === 'tunnel' ? await openTunnel(call, plan, report) : await openPlain(call, plan);
     if (opened instanceof MeshError) {
       report.end({ error: opened, refusedBy: 'peer', ...statusOf(opened) });
-      resetStream(call.socket);
+      refuseApp(call.ctx.clock, call.socket);
       return true;
     }
     far = opened;
@@ -162,7 +163,7 @@ async function attemptOnce(call: Call, plan: Carried, last: boolean): Promise<bo
     const error = fromUnknown(caught, 'INTERNAL');
     report.end({ error });
     const again = !last && error.row.retry && !call.socket.destroyed;
-    if (!again) resetStream(call.socket);
+    if (!again) refuseApp(call.ctx.clock, call.socket);
     return !again;
   }
   await carry(call, plan, far, report);
@@ -256,5 +257,5 @@ export function refuseUnplanned(
     mutualTls: false,
   };
   ctx.reports.early(facts, error);
-  resetStream(socket);
+  refuseApp(ctx.clock, socket);
 }

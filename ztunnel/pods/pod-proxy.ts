@@ -7,7 +7,7 @@ import {
   isLoopback,
   MeshError,
 } from '../../core/base/index.ts';
-import { type HboneServer, Pool, resetStream } from '../../core/hbone/index.ts';
+import { type HboneServer, Pool } from '../../core/hbone/index.ts';
 import { type SpiffeId, type Workload, workloadSpiffeId } from '../../core/model/index.ts';
 import { targetFromHeader } from '../capture/original-target.ts';
 import { answerSocks, readSocksTarget } from '../capture/socks5.ts';
@@ -22,6 +22,7 @@ import {
 } from '../outbound/outbound.ts';
 import { dialTunnel, type Peer, peerKey, type TunnelPool } from '../outbound/tunnel.ts';
 import { isOwnPort, ports } from '../ports.ts';
+import { refuseApp } from '../refusal.ts';
 import type { TunnelFacts } from '../report.ts';
 import { type Listener, listen, remoteOf } from '../../core/runtime/index.ts';
 import type { PodInfo } from './pod-state.ts';
@@ -230,7 +231,7 @@ export class PodProxy implements OutboundPod, HbonePod {
         mutualTls: false,
       } as const;
       this.#ctx.reports.early(facts, fromUnknown(error));
-      resetStream(socket);
+      refuseApp(this.#ctx.clock, socket);
     }
   }
 
