@@ -1,0 +1,93 @@
+// The small pure parts of the CLI: references, tables, completion, demo runner.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { complete } from './commands/completion.ts';
+import { runStory } from './demo/runner.ts';
+import { printTable, readFormat } from './output.ts';
+import { buildProgram } from './program.ts';
+import { parseReference } from './refs.ts';
+import { readManifests } from './apply.ts';
+
+const references: [string, ReturnType<typeof parseReference>][] = [
+  ['pod/a', { kind: 'pod', name: 'a', namespace: 'ns' }],
+  ['deploy/a.shop', { kind: 'deployment', name: 'a', namespace: 'shop' }],
+  ['SVC/a', { kind: 'service', name: 'a', namespace: 'ns' }],
+  ['ds/z.istio-system', { kind: 'daemonset', name: 'z', namespace: 'istio-system' }],
+  ['bare', { kind: 'any', name: 'bare', namespace: 'ns' }],
+];
+for (const [text, expected] of references) {
+  test(`reference ${text}`, () => assert.deepEqual(parseReference(text, 'ns'), expected));
+}
+for (const text of ['job/a', 'pod/', 'pod/a/b', '/a']) {
+  test(`no reference: ${text}`, () => assert.throws(() => parseReference(text, 'ns')));
+}
+
+test('tables have no trailing spaces and align', () => {
+  assert.equal(
+    printTable(
+      [
+        ['A', 'B'],
+        ['long', ''],
+      ],
+      1,
+    ),
+    'A    B\nlong\n',
+  );
+});
+
+test('an unknown output format is refused in istioctl’s words', () => {
+  assert.throws(() => readFormat('xml'), /output format "xml" not supported/);
+});
+
+test('completion: sub-commands, flags, prefixes', () => {
+  const program = buildProgram();
+  assert.ok(complete(program, ['']).includes('ztunnel-config'));
+  assert.deepEqual(complete(program, ['sandbox', 'st']), ['status']);
+  assert.ok(complete(program, ['zc', 'workloads', '--']).includes('--output'));
+  assert.ok(!complete(program, ['']).includes('__complete'));
+});
+
+test('every command has an example or sub-commands', () => {
+  const without: string[] = [];
+  const visit = (c: ReturnType<typeof buildProgram>, path: string): void => {
+    const name = `${path} ${c.name()}`.trim();
+    if (c.commands.length > 0) for (const inner of c.commands) visit(inner, name);
+    else if (!c.name().startsWith('__')) {
+      let text = '';
+      c.configureOutput({ writeOut: (part) => void (text += part) });
+      c.outputHelp();
+      if (!text.includes('Example')) without.push(name);
+    }
+  };
+  visit(buildProgram(), '');
+  assert.deepEqual(without, []);
+});
+
+test('manifests: what is no object is named', () => {
+  assert.throws(() => readManifests('kind: Pod', 'x.yaml'), /x\.yaml: an object needs/);
+  assert.throws(() => readManifests('a: [', 'x.yaml'), /x\.yaml: /);
+  assert.deepEqual(readManifests('---\n---\n', 'x.yaml'), []);
+});
+
+test('a story stops at its first failed step and says why', async () => {
+  const lines: string[] = [];
+  const step = (id: string, error?: string) => ({
+    id,
+    title: id,
+    run: (note: (line: string) => void) => {
+      note(`evidence of ${id}`);
+      return error === undefined ? Promise.resolve() : Promise.reject(new Error(error));
+    },
+  });
+  const screen = { line: (text: string) => void lines.push(text), colour: false };
+  const result = await runStory([step('a'), step('b', 'broken'), step('c')], () => 'd', screen);
+  assert.equal(result.ok, false);
+  assert.deepEqual(
+    result.steps.map((s) => [s.id, s.ok, s.error]),
+    [
+      ['a', true, undefined],
+      ['b', false, 'broken'],
+    ],
+  );
+  assert.deepEqual(result.steps[0]?.evidence, ['evidence of a']);
+});
