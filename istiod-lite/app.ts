@@ -174,7 +174,7 @@ export async function startIstiodLite(config: IstiodConfig, deps: IstiodDeps): P
   const { kube, clock, log } = deps;
   const metrics = istiodMetrics();
   const readiness = new Readiness(['certificate authority', 'cluster state', 'listeners']);
-  const cluster = new ClusterState(config.rootNamespace);
+  const cluster = new ClusterState(config.rootNamespace, config.revision);
   const publisher = new Publisher();
   const tokens = new TokenReviewer(kube, config.tokenAudiences, clock, log.child('tokens'));
   const xds = new XdsServer({
@@ -233,12 +233,12 @@ async function serveCalls(
     log: Log;
   },
 ): Promise<RpcServer> {
-  const { trustDomain, trustedNodeAccounts } = config;
+  const { trustDomain, trustDomainAliases, trustedNodeAccounts } = config;
   const createCertificate = makeCreateCertificate({
     ca: () => d.ca,
     cluster: d.cluster,
     tokens: d.tokens,
-    rules: { trustDomain, trustedNodeAccounts },
+    rules: { trustDomain, trustDomainAliases, trustedNodeAccounts },
     metrics: d.metrics,
     log: d.log.child('ca'),
   });

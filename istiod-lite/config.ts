@@ -11,6 +11,7 @@ export interface IstiodConfig {
   readonly rootNamespace: string;
   readonly clusterId: string;
   readonly trustDomain: string;
+  readonly trustDomainAliases: readonly string[];
   readonly clusterDomain: string;
   readonly network: string;
   readonly revision: string;
@@ -46,6 +47,11 @@ function read(r: EnvReader): IstiodConfig {
     ),
     clusterId: r.text('CLUSTER_ID', 'Kubernetes', 'Name of this cluster.'),
     trustDomain: r.text('TRUST_DOMAIN', 'cluster.local', 'Trust domain of every identity.'),
+    trustDomainAliases: r.list(
+      'TRUST_DOMAIN_ALIASES',
+      [],
+      'Other trust domains whose identities are issued on request, while a mesh is renamed.',
+    ),
     clusterDomain: r.text('CLUSTER_DOMAIN', 'cluster.local', 'DNS domain of services.'),
     network: r.text('NETWORK', '', 'Network of this cluster’s pods.'),
     revision: r.text('REVISION', 'default', 'Revision this control plane answers for.'),

@@ -11,6 +11,8 @@ import type { CallerIdentity } from '../kube/token-review.ts';
 
 export interface CaRules {
   readonly trustDomain: string;
+  /** Other names of the mesh's trust domain, for which identities may be asked too. */
+  readonly trustDomainAliases: readonly string[];
   readonly trustedNodeAccounts: readonly string[];
 }
 
@@ -37,7 +39,9 @@ export function decideIdentity(
     return no(`${account} is no trusted node account`);
   const wanted = parseIdentity(impersonated);
   if (!wanted) return no('the requested identity is malformed');
-  if (wanted.trustDomain !== rules.trustDomain) return no('the requested trust domain is not ours');
+  const { trustDomain, trustDomainAliases } = rules;
+  if (wanted.trustDomain !== trustDomain && !trustDomainAliases.includes(wanted.trustDomain))
+    return no('the requested trust domain is not ours');
   const pod = cluster.pods.get(caller.namespace, caller.podName);
   if (!pod) return no(`the calling pod ${caller.namespace}/${caller.podName} is unknown`);
   if (pod.uid !== caller.podUid) return no('the calling pod’s UID is not the token’s');

@@ -32,6 +32,9 @@ export type Kind =
   | 'AuthorizationPolicy'
   | 'PeerAuthentication';
 
+/** Kinds whose `istio.io/rev` label says which control plane they are for. */
+const meshKinds: ReadonlySet<Kind> = new Set(['AuthorizationPolicy', 'PeerAuthentication']);
+
 export type EventType = 'ADDED' | 'MODIFIED' | 'DELETED';
 
 /** `namespace/name`. */
@@ -85,6 +88,7 @@ const keyOf = (o: { namespace: string; name: string }): ObjectKey => `${o.namesp
 
 export class ClusterState {
   readonly rootNamespace: string;
+  readonly #revision: string;
   readonly namespaces = new Table<NamespaceFacts>();
   readonly nodes = new Table<NodeFacts>();
   readonly pods = new Table<PodFacts>();
@@ -94,8 +98,10 @@ export class ClusterState {
   readonly peerAuthentications = new Table<PeerAuthenticationFacts>();
   readonly #podsByNode = new Map<string, Set<ObjectKey>>();
 
-  constructor(rootNamespace: string) {
+  /** Mesh objects labelled for another revision than `revision` are another control plane's. */
+  constructor(rootNamespace: string, revision = 'default') {
     this.rootNamespace = rootNamespace;
+    this.#revision = revision;
   }
 
   podsOnNode(node: string): PodFacts[] {
@@ -120,7 +126,7 @@ export class ClusterState {
 
   /** Adds to `touched` what this event changes. */
   apply(kind: Kind, type: EventType, o: KubeObject, touched: Touched): void {
-    const gone = type === 'DELETED';
+    const gone = type === 'DELETED' || (meshKinds.has(kind) && this.#foreign(o));
     switch (kind) {
       case 'Namespace':
         this.#write(this.namespaces, readNamespace(o), gone);
@@ -148,6 +154,11 @@ export class ClusterState {
         this.#policyTouched(o.metadata.namespace ?? '', touched);
         break;
     }
+  }
+
+  #foreign(o: KubeObject): boolean {
+    const revision = o.metadata.labels?.['istio.io/rev'];
+    return revision !== undefined && revision !== this.#revision;
   }
 
   #write<T extends { namespace: string; name: string }>(

@@ -168,6 +168,25 @@ export function readPod(o: KubeObject): PodFacts {
   };
 }
 
+export const isPort = (n: unknown): n is number =>
+  typeof n === 'number' && Number.isInteger(n) && n > 0 && n < 65_536;
+
+/** None if the port is no port. */
+function readServicePort(p: unknown): ServicePortFacts[] {
+  const target = field(p, 'targetPort');
+  const port = field(p, 'port');
+  if (!isPort(port)) return [];
+  return [
+    {
+      name: text(field(p, 'name')),
+      port,
+      protocol: text(field(p, 'protocol')) || 'TCP',
+      appProtocol: text(field(p, 'appProtocol')),
+      targetPort: typeof target === 'string' || isPort(target) ? target : port,
+    },
+  ];
+}
+
 export function readService(o: KubeObject): ServiceFacts {
   const spec = o['spec'];
   const many = texts(field(spec, 'clusterIPs'));
@@ -178,17 +197,7 @@ export function readService(o: KubeObject): ServiceFacts {
     clusterIps: ips(all),
     headless: all.includes('None'),
     selector: dict(field(spec, 'selector')),
-    ports: list(field(spec, 'ports')).map((p) => {
-      const target = field(p, 'targetPort');
-      const port = number(field(p, 'port'));
-      return {
-        name: text(field(p, 'name')),
-        port,
-        protocol: text(field(p, 'protocol')) || 'TCP',
-        appProtocol: text(field(p, 'appProtocol')),
-        targetPort: typeof target === 'string' || typeof target === 'number' ? target : port,
-      };
-    }),
+    ports: list(field(spec, 'ports')).flatMap(readServicePort),
     ipFamilies: texts(field(spec, 'ipFamilies')),
     internalTrafficPolicy: text(field(spec, 'internalTrafficPolicy')),
     trafficDistribution: text(field(spec, 'trafficDistribution')),

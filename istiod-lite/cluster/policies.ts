@@ -1,7 +1,7 @@
 // AuthorizationPolicy and PeerAuthentication as the control plane reads them: all fields kept as text,
 // judged later by translate/.
 import type { KubeObject } from '../../core/kube/index.ts';
-import { type Dict, dict, field, list, type Meta, readMeta, text, texts } from './objects.ts';
+import { type Dict, dict, field, list, type Meta, readMeta, text } from './objects.ts';
 
 /** Positive and negated texts of one field. */
 export interface Texts {
@@ -34,6 +34,8 @@ export interface WhenFacts {
 }
 
 export interface RuleFacts {
+  /** Fields of the wrong type: what they ask for is not known. */
+  readonly bad: readonly string[];
   readonly from: readonly SourceFacts[];
   readonly to: readonly OperationFacts[];
   readonly when: readonly WhenFacts[];
@@ -71,23 +73,46 @@ export interface PeerAuthenticationFacts extends Meta {
   readonly ports: ReadonlyMap<number, MtlsMode>;
 }
 
-const pair = (o: unknown, name: string, negated: string): Texts => ({
-  any: texts(field(o, name)),
-  none: texts(field(o, negated)),
-});
+/** Reads one rule and remembers what was not of the expected type. */
+class RuleReader {
+  readonly bad: string[] = [];
+
+  /** A list; absent = empty. */
+  list(o: unknown, name: string): readonly unknown[] {
+    const v = field(o, name);
+    if (v === undefined || v === null || Array.isArray(v)) return list(v);
+    this.bad.push(`${name} (not a list)`);
+    return [];
+  }
+
+  /** A list of texts, numbers taken as texts; one that cannot be read makes the whole list unknown. */
+  texts(o: unknown, name: string): readonly string[] {
+    const all = this.list(o, name);
+    if (all.every((v) => typeof v === 'string' || typeof v === 'number')) return all.map(String);
+    this.bad.push(`${name} (not texts)`);
+    return [];
+  }
+
+  pair(o: unknown, name: string, negated: string): Texts {
+    return { any: this.texts(o, name), none: this.texts(o, negated) };
+  }
+}
 
 const present = (o: unknown, names: readonly string[]): string[] =>
-  names.filter((n) => list(field(o, n)).length > 0);
+  names.filter((n) => {
+    const v = field(o, n);
+    return v !== undefined && v !== null && !(Array.isArray(v) && v.length === 0);
+  });
 
-function readSource(o: unknown): SourceFacts {
+function readSource(r: RuleReader, o: unknown): SourceFacts {
   const s = field(o, 'source');
   return {
-    principals: pair(s, 'principals', 'notPrincipals'),
-    namespaces: pair(s, 'namespaces', 'notNamespaces'),
-    ipBlocks: pair(s, 'ipBlocks', 'notIpBlocks'),
-    serviceAccounts: pair(s, 'serviceAccounts', 'notServiceAccounts'),
-    remoteIpBlocks: pair(s, 'remoteIpBlocks', 'notRemoteIpBlocks'),
-    requestPrincipals: pair(s, 'requestPrincipals', 'notRequestPrincipals'),
+    principals: r.pair(s, 'principals', 'notPrincipals'),
+    namespaces: r.pair(s, 'namespaces', 'notNamespaces'),
+    ipBlocks: r.pair(s, 'ipBlocks', 'notIpBlocks'),
+    serviceAccounts: r.pair(s, 'serviceAccounts', 'notServiceAccounts'),
+    remoteIpBlocks: r.pair(s, 'remoteIpBlocks', 'notRemoteIpBlocks'),
+    requestPrincipals: r.pair(s, 'requestPrincipals', 'notRequestPrincipals'),
     l7: present(s, [
       'remoteIpBlocks',
       'notRemoteIpBlocks',
@@ -97,14 +122,27 @@ function readSource(o: unknown): SourceFacts {
   };
 }
 
-function readOperation(o: unknown): OperationFacts {
+function readOperation(r: RuleReader, o: unknown): OperationFacts {
   const op = field(o, 'operation');
   return {
-    ports: pair(op, 'ports', 'notPorts'),
-    hosts: pair(op, 'hosts', 'notHosts'),
-    methods: pair(op, 'methods', 'notMethods'),
-    paths: pair(op, 'paths', 'notPaths'),
+    ports: r.pair(op, 'ports', 'notPorts'),
+    hosts: r.pair(op, 'hosts', 'notHosts'),
+    methods: r.pair(op, 'methods', 'notMethods'),
+    paths: r.pair(op, 'paths', 'notPaths'),
     l7: present(op, ['hosts', 'notHosts', 'methods', 'notMethods', 'paths', 'notPaths']),
+  };
+}
+
+function readRule(o: unknown): RuleFacts {
+  const r = new RuleReader();
+  return {
+    from: r.list(o, 'from').map((x) => readSource(r, x)),
+    to: r.list(o, 'to').map((x) => readOperation(r, x)),
+    when: r.list(o, 'when').map((w) => ({
+      key: text(field(w, 'key')),
+      values: r.pair(w, 'values', 'notValues'),
+    })),
+    bad: r.bad,
   };
 }
 
@@ -143,14 +181,7 @@ export function readAuthorizationPolicy(o: KubeObject): AuthorizationPolicyFacts
     selector: readSelector(spec),
     targetRefs: readTargets(spec),
     action: text(field(spec, 'action')) || 'ALLOW',
-    rules: list(field(spec, 'rules')).map((r) => ({
-      from: list(field(r, 'from')).map(readSource),
-      to: list(field(r, 'to')).map(readOperation),
-      when: list(field(r, 'when')).map((w) => ({
-        key: text(field(w, 'key')),
-        values: pair(w, 'values', 'notValues'),
-      })),
-    })),
+    rules: list(field(spec, 'rules')).map(readRule),
     conditions: readConditions(o),
   };
 }

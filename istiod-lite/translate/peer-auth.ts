@@ -59,9 +59,7 @@ function inherited(cluster: ClusterState, namespace: string): 'STRICT' | 'PERMIS
     const own = [...cluster.peerAuthentications.in(namespace)].filter(wide);
     levels.push(oldest(own)?.mode ?? 'UNSET');
   }
-  const mesh = [...cluster.peerAuthentications.in(cluster.rootNamespace)].filter(
-    (p) => !p.selector,
-  );
+  const mesh = [...cluster.peerAuthentications.in(cluster.rootNamespace)].filter(wide);
   levels.push(oldest(mesh)?.mode ?? 'UNSET');
   return levels.find((m) => m !== 'UNSET') === 'STRICT' ? 'STRICT' : 'PERMISSIVE';
 }

@@ -17,23 +17,25 @@ import {
 import type { AuthorizationPolicyFacts, RuleFacts, Texts } from '../cluster/index.ts';
 
 export interface PolicyStatus {
-  readonly type: 'ZtunnelAccepted';
+  /** Who the condition speaks for: node proxies, or waypoints (policies with targetRefs). */
+  readonly type: 'ZtunnelAccepted' | 'WaypointAccepted';
   readonly status: 'True' | 'False';
-  readonly reason: 'Accepted' | 'UnsupportedValue' | 'Invalid';
+  readonly reason: 'Accepted' | 'UnsupportedValue' | 'Invalid' | 'AncestorNotBound';
   readonly message: string;
 }
 
 export interface TranslatedPolicy {
   /** Absent = not for node proxies. */
   readonly policy?: Policy;
-  /** Absent = another enforcer's (targetRefs). */
-  readonly status?: PolicyStatus;
+  readonly status: PolicyStatus;
 }
 
 /** What was found while reading one rule. */
 class Notes {
   readonly l7 = new Set<string>();
   readonly bad: string[] = [];
+  /** Parts of a rule that hold no condition at all: an empty source, operation or list of values. */
+  readonly empty = new Set<string>();
   get clean(): boolean {
     return this.l7.size === 0 && this.bad.length === 0;
   }
@@ -46,6 +48,10 @@ function stringMatch(text: string): StringMatch {
   return { kind: 'exact', text };
 }
 
+/**
+ * The values that can be read. If one of the positive ones cannot, the field is left without a constraint:
+ * that makes a DENY deny more, and an ALLOW rule with such a value is dropped as a whole anyway.
+ */
 function each<T>(
   t: Texts,
   read: (text: string) => T | undefined,
@@ -61,7 +67,8 @@ function each<T>(
     }
     return out;
   };
-  return { any: take(t.any), none: take(t.none) };
+  const any = take(t.any);
+  return { any: any.length < t.any.length ? [] : any, none: take(t.none) };
 }
 
 const strings = (t: Texts): Pair<StringMatch> => ({
@@ -101,12 +108,23 @@ function whenMatch(key: string, values: Texts, notes: Notes): Match {
   }
 }
 
-/** A clause in which one alternative constrains nothing constrains nothing itself, and is left out. */
-function clause(matches: readonly Match[]): Clause | undefined {
-  return matches.length === 0 || matches.some(isEmptyMatch) ? undefined : matches;
+/**
+ * What one part of a rule asks for. An alternative that asks for nothing is skipped by an ALLOW rule, so that
+ * alone it never allows; in a DENY rule it makes the whole part ask for nothing, so that it denies more.
+ */
+function clause(
+  part: string,
+  matches: readonly Match[],
+  action: string,
+  notes: Notes,
+): Clause | undefined {
+  if (matches.length === 0) return undefined;
+  if (!matches.some(isEmptyMatch)) return matches;
+  if (notes.clean) notes.empty.add(part);
+  return action === 'DENY' ? undefined : matches;
 }
 
-function readRule(rule: RuleFacts, namespace: string, notes: Notes): Rule {
+function readRule(rule: RuleFacts, action: string, namespace: string, notes: Notes): Rule {
   const to = rule.to.map((op) => {
     for (const name of op.l7) notes.l7.add(name);
     return { ...emptyMatch, destinationPorts: ports(op.ports, 'ports', notes) };
@@ -122,34 +140,69 @@ function readRule(rule: RuleFacts, namespace: string, notes: Notes): Rule {
     };
   });
   const when = rule.when.map((w) => [whenMatch(w.key, w.values, notes)]);
-  return [to, from, ...when].map(clause).filter((c) => c !== undefined);
+  return [
+    clause('to', to, action, notes),
+    clause('from', from, action, notes),
+    ...when.map((w) => clause('when', w, action, notes)),
+  ].filter((c) => c !== undefined);
 }
 
-function explain(action: string, all: Notes, kept: number, total: number): PolicyStatus {
-  const type = 'ZtunnelAccepted';
-  if (all.clean)
-    return { type, status: 'True', reason: 'Accepted', message: 'attached to ztunnel' };
+const accepted = (message: string): PolicyStatus => ({
+  type: 'ZtunnelAccepted',
+  status: 'True',
+  reason: 'Accepted',
+  message,
+});
+
+/** In plain words what is enforced and what is not. */
+function explain(
+  p: AuthorizationPolicyFacts,
+  all: Notes,
+  kept: number,
+  dry: boolean,
+): PolicyStatus {
+  const attached = dry
+    ? 'attached to ztunnel as a dry run: matches are logged, nothing is refused'
+    : 'attached to ztunnel';
   const what: string[] = [];
   if (all.l7.size > 0)
     what.push(`ztunnel cannot judge HTTP attributes (${[...all.l7].toSorted().join(', ')})`);
   if (all.bad.length > 0)
     what.push(`values that cannot be read: ${all.bad.slice(0, 5).join(', ')}`);
+  if (all.empty.size > 0)
+    what.push(`parts without any condition: ${[...all.empty].toSorted().join(', ')}`);
+  if (what.length === 0) return accepted(attached);
+  const total = p.rules.length;
   const effect =
-    action === 'ALLOW'
-      ? `${total - kept} of ${total} rules are left out, so the policy allows less than it says.`
-      : 'Those conditions are left out and the rest of each rule is enforced, so the policy denies more than it says.';
-  const advice = 'To enforce HTTP attributes, deploy a waypoint and use targetRefs.';
+    p.action !== 'ALLOW'
+      ? 'Those conditions are left out and the rest of each rule is enforced, so the policy denies more than it says.'
+      : kept < total
+        ? `${total - kept} of ${total} rules are left out, so the policy allows less than it says.`
+        : 'Such a part allows nothing.';
+  const advice =
+    all.l7.size > 0 ? ' To enforce HTTP attributes, deploy a waypoint and use targetRefs.' : '';
   return {
-    type,
-    status: 'True',
+    ...accepted(`${what.join('; ')}. ${effect}${advice}${dry ? ' It is a dry run.' : ''}`),
     reason: 'UnsupportedValue',
-    message: `${what.join('; ')}. ${effect} ${advice}`,
   };
 }
 
-const refused = (message: string): TranslatedPolicy => ({
-  status: { type: 'ZtunnelAccepted', status: 'False', reason: 'UnsupportedValue', message },
+const refused = (reason: PolicyStatus['reason'], message: string): TranslatedPolicy => ({
+  status: { type: 'ZtunnelAccepted', status: 'False', reason, message },
 });
+
+/** For waypoints; none is bound to anything in this mesh. */
+function notBound(p: AuthorizationPolicyFacts): TranslatedPolicy {
+  const targets = p.targetRefs.map((t) => `${t.kind} ${p.namespace}/${t.name}`).join(', ');
+  return {
+    status: {
+      type: 'WaypointAccepted',
+      status: 'False',
+      reason: 'AncestorNotBound',
+      message: `${targets} is not bound to a waypoint, so nothing enforces this policy`,
+    },
+  };
+}
 
 const isTrue = (text: string | undefined): boolean | undefined => {
   if (text === undefined) return false;
@@ -161,16 +214,18 @@ export function translatePolicy(
   p: AuthorizationPolicyFacts,
   rootNamespace: string,
 ): TranslatedPolicy {
-  if (p.targetRefs.length > 0) return {};
+  if (p.targetRefs.length > 0) return notBound(p);
   if (p.action !== 'ALLOW' && p.action !== 'DENY') {
-    return refused(`ztunnel does not support the ${p.action} action`);
+    return refused('UnsupportedValue', `ztunnel does not support the ${p.action} action`);
   }
   const all = new Notes();
   const rules: Rule[] = [];
   for (const facts of p.rules) {
     const notes = new Notes();
-    const rule = readRule(facts, p.namespace, notes);
+    notes.bad.push(...facts.bad);
+    const rule = readRule(facts, p.action, p.namespace, notes);
     for (const n of notes.l7) all.l7.add(n);
+    for (const n of notes.empty) all.empty.add(n);
     all.bad.push(...notes.bad);
     if (p.action === 'DENY' || notes.clean) rules.push(rule);
   }
@@ -179,6 +234,9 @@ export function translatePolicy(
     : p.namespace === rootNamespace
       ? 'Global'
       : 'Namespace';
+  // A value that cannot be read counts as enforced, never as a dry run.
+  const dryRun = isTrue(p.annotations.get('istio.io/dry-run')) === true;
+  const selectsNothing = p.selector?.size === 0;
   return {
     policy: {
       key: policyKey(p.namespace, p.name),
@@ -186,10 +244,14 @@ export function translatePolicy(
       namespace: p.namespace,
       scope,
       action: p.action === 'DENY' ? 'Deny' : 'Allow',
-      // A value that cannot be read counts as enforced, never as a dry run.
-      dryRun: isTrue(p.annotations.get('istio.io/dry-run')) === true,
+      dryRun,
       rules,
     },
-    status: explain(p.action, all, rules.length, p.rules.length),
+    status: selectsNothing
+      ? refused(
+          'Invalid',
+          'the selector has no labels and selects no workload; leave it out to select all of the namespace',
+        ).status
+      : explain(p, all, rules.length, dryRun),
   };
 }

@@ -59,7 +59,7 @@ function servicesOf(
     const service = cluster.services.get(p.namespace, slice.service);
     if (!service || out.has(namespacedHost(p.namespace, serviceHostname(service, m)))) continue;
     const names = slice.endpoints.some((e) => e.pod?.name === p.name && e.pod.uid === p.uid);
-    if (names && service.selector.size === 0) add(service);
+    if (names && service.type !== 'ExternalName') add(service);
   }
   return out;
 }
