@@ -8,18 +8,31 @@ import {
   type Log,
   type Timer,
 } from '../core/base/index.ts';
-import { type KubeClient, type Resource, resources } from '../core/kube/index.ts';
+import { type KubeClient, type KubeObject, type Resource, resources } from '../core/kube/index.ts';
 import { Readiness, type OpsServer, serveOps } from '../core/runtime/index.ts';
 import { type RpcServer, serveRpc } from '../core/rpc/index.ts';
-import { addressType, authorizationType } from '../core/xds/index.ts';
+import { addressType, authorizationType, serviceConfigType } from '../core/xds/index.ts';
 import { makeCreateCertificate } from './ca/serve.ts';
-import { ClusterState, type Kind, nothingTouched, type Touched } from './cluster/index.ts';
+import {
+  ClusterState,
+  type EventType,
+  type Kind,
+  nothingTouched,
+  type Touched,
+} from './cluster/index.ts';
 import type { IstiodConfig } from './config.ts';
 import { debugRoutes, httpRoutes } from './admin.ts';
+import {
+  GatewayController,
+  type GatewayKind,
+  gatewayNameLabel,
+  watchedGatewayKinds,
+} from './gateway/index.ts';
 import { openCa } from './kube/ca-secret.ts';
 import { RootConfigMaps } from './kube/root-config-map.ts';
 import { StatusWriter } from './kube/status.ts';
-import { TokenReviewer } from './kube/token-review.ts';
+import { readTemplate } from './kube/template.ts';
+import { type CallerIdentity, TokenReviewer } from './kube/token-review.ts';
 import { type IstiodMetrics, istiodMetrics } from './metrics.ts';
 import { Translator } from './translate/index.ts';
 import { Publisher } from './xds/publish.ts';
@@ -46,6 +59,8 @@ const watched: readonly [Kind, Resource][] = [
   ['PeerAuthentication', resources.peerAuthentications],
 ];
 
+const isMeshKind = (kind: Kind | GatewayKind): kind is Kind => watched.some(([k]) => k === kind);
+
 const serverTtlSeconds = 24 * 3600 * 30;
 
 /** Watch events → debounce → translate → publish → streams. */
@@ -56,7 +71,10 @@ class Pipeline {
   readonly #publisher: Publisher;
   readonly #published: () => void;
   readonly #status: StatusWriter;
-  readonly #waiting = new Set<Kind>(watched.map(([kind]) => kind));
+  readonly #gateway: GatewayController;
+  readonly #waiting = new Set<Kind | GatewayKind>(
+    [...watched, ...watchedGatewayKinds].map(([kind]) => kind),
+  );
   readonly #stops: (() => void)[] = [];
   #touched: Touched = nothingTouched();
   #debounce: DebounceState | undefined;
@@ -71,10 +89,12 @@ class Pipeline {
     o: { config: IstiodConfig; deps: IstiodDeps; metrics: IstiodMetrics },
     cluster: ClusterState,
     publisher: Publisher,
+    gateway: GatewayController,
     published: () => void,
   ) {
     this.#o = o;
     this.#cluster = cluster;
+    this.#gateway = gateway;
     this.#publisher = publisher;
     this.#published = published;
     this.#translator = new Translator(o.config);
@@ -84,31 +104,48 @@ class Pipeline {
 
   start(onNamespace: (name: string, present: boolean) => void): void {
     for (const [kind, resource] of watched) {
-      const stop = this.#o.deps.kube.watch(resource, {
-        event: (type, object) => {
-          this.#cluster.apply(kind, type, object, this.#touched);
-          if (kind === 'Namespace') {
-            onNamespace(
-              object.metadata.name,
-              type !== 'DELETED' && !object.metadata.deletionTimestamp,
-            );
-          }
-          this.#schedule();
-        },
-        synced: (exists) => {
-          if (!exists) this.#o.deps.log.warn('resource is not served here (yet)', { kind });
-          if (!this.#waiting.delete(kind) || this.#waiting.size > 0) return;
-          this.#touched.policies = true;
-          this.#run();
-          this.#synced();
-        },
+      this.#watch(kind, resource, (type, object) => {
+        this.#cluster.apply(kind, type, object, this.#touched);
+        if (kind === 'Namespace') {
+          const present = type !== 'DELETED' && !object.metadata.deletionTimestamp;
+          onNamespace(object.metadata.name, present);
+        }
+        if (kind === 'Service') this.#gateway.serviceEvent(type, object);
       });
-      this.#stops.push(stop);
     }
+    for (const [kind, resource] of watchedGatewayKinds) {
+      this.#watch(kind, resource, (type, object) =>
+        this.#gateway.apply(kind, type, object, this.#touched),
+      );
+    }
+    this.#gateway.start();
+  }
+
+  #watch(
+    kind: Kind | GatewayKind,
+    resource: Resource,
+    event: (type: EventType, object: KubeObject) => void,
+  ): void {
+    const stop = this.#o.deps.kube.watch(resource, {
+      event: (type, object) => {
+        event(type, object);
+        this.#schedule();
+      },
+      synced: (exists) => {
+        if (!exists) this.#o.deps.log.warn('resource is not served here (yet)', { kind });
+        if (!isMeshKind(kind)) this.#gateway.synced(kind, exists);
+        if (!this.#waiting.delete(kind) || this.#waiting.size > 0) return;
+        this.#touched.policies = true;
+        this.#run();
+        this.#synced();
+      },
+    });
+    this.#stops.push(stop);
   }
 
   stop(): void {
     for (const s of this.#stops) s();
+    this.#gateway.stop();
     this.#timer?.cancel();
   }
 
@@ -137,9 +174,15 @@ class Pipeline {
     const { clock, log } = this.#o.deps;
     const began = clock.monotonic();
     try {
+      this.#gateway.touch(touched);
       const outputs = this.#translator.translate(this.#cluster, touched);
-      for (const { key, status } of outputs.statuses) this.#status.want(key, status);
-      if (!this.#publisher.publish(outputs)) return;
+      for (const { key, status } of outputs.statuses) {
+        if (status.type !== 'WaypointAccepted') this.#status.want(key, status);
+      }
+      const bound = { ...outputs, ...this.#gateway.withWaypoints(outputs) };
+      const grew = this.#publisher.publish({ ...bound, configs: this.#gateway.configs() });
+      this.#gateway.reconcile();
+      if (!grew) return;
     } catch (error) {
       log.error('translation failed', {
         error,
@@ -149,7 +192,7 @@ class Pipeline {
     }
     const { snapshots } = this.#publisher;
     this.#o.metrics.translate.observe({}, (clock.monotonic() - began) / 1000);
-    for (const type of [addressType, authorizationType]) {
+    for (const type of [addressType, authorizationType, serviceConfigType]) {
       this.#o.metrics.resources.set({ type }, snapshots.type(type)?.size ?? 0);
     }
     log.debug('published', { revision: snapshots.revision });
@@ -180,11 +223,22 @@ export async function startIstiodLite(config: IstiodConfig, deps: IstiodDeps): P
   const xds = new XdsServer({
     snapshots: publisher.snapshots,
     tokens,
+    gatewayOf: (who) => gatewayOfPod(cluster, who),
     clock,
     metrics,
     log: log.child('xds'),
   });
-  const pipeline = new Pipeline({ config, deps, metrics }, cluster, publisher, () => xds.changed());
+  const gateway = new GatewayController({
+    kube,
+    cluster,
+    settings: config,
+    template: readTemplate(config.waypointTemplate),
+    clock,
+    log: log.child('gateway'),
+  });
+  const pipeline = new Pipeline({ config, deps, metrics }, cluster, publisher, gateway, () =>
+    xds.changed(),
+  );
 
   // Observability first: it must tell why the rest is not ready.
   const host = config.bindAddress;
@@ -214,6 +268,14 @@ export async function startIstiodLite(config: IstiodConfig, deps: IstiodDeps): P
     stop: () =>
       stopAll([renewal, () => pipeline.stop(), () => roots.stop()], server, [http, monitoring]),
   };
+}
+
+/** `namespace/name` of the Gateway whose pod calls; the API server vouches for the pod, its labels name the Gateway. */
+function gatewayOfPod(cluster: ClusterState, who: CallerIdentity): string | undefined {
+  const pod = cluster.pods.get(who.namespace, who.podName);
+  if (pod?.uid !== who.podUid || pod.serviceAccount !== who.serviceAccount) return undefined;
+  const name = pod.labels.get(gatewayNameLabel);
+  return name && `${who.namespace}/${name}`;
 }
 
 async function stopAll(first: (() => void)[], server: RpcServer, ops: OpsServer[]): Promise<void> {

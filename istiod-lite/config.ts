@@ -19,6 +19,8 @@ export interface IstiodConfig {
   /** `namespace/serviceaccount` of node proxies that may ask for other identities. */
   readonly trustedNodeAccounts: readonly string[];
   readonly tokenAudiences: readonly string[];
+  /** Files: a Deployment, then merge patches over it. */
+  readonly waypointTemplate: readonly string[];
   readonly debounceQuietMs: number;
   readonly debounceMaxMs: number;
   readonly logLevel: string;
@@ -65,6 +67,11 @@ function read(r: EnvReader): IstiodConfig {
       'TOKEN_AUDIENCES',
       ['istio-ca'],
       'Audiences a caller’s token must have.',
+    ),
+    waypointTemplate: r.list(
+      'WAYPOINT_TEMPLATE',
+      ['manifests/waypoint/deployment.yaml'],
+      'Files with the Deployment that a Gateway is served by: one, then merge patches over it; relative to the package.',
     ),
     debounceQuietMs: r.duration(
       'PILOT_DEBOUNCE_AFTER',

@@ -3,6 +3,7 @@
 import { printCidr } from '../../core/base/index.ts';
 import type { PolicyKey } from '../../core/model/index.ts';
 import { networkAddress, serviceKey } from '../../core/model/index.ts';
+import { encode } from '../../core/rpc/index.ts';
 import {
   addressType,
   authorizationType,
@@ -10,18 +11,21 @@ import {
   encodeService,
   encodeWorkload,
   nodeGroup,
+  serviceConfigType,
   Snapshots,
 } from '../../core/xds/index.ts';
+import type { NamedConfig } from '../gateway/index.ts';
 import type { Outputs } from '../translate/index.ts';
 
 export class Publisher {
-  readonly snapshots = new Snapshots([addressType, authorizationType]);
+  readonly snapshots = new Snapshots([addressType, authorizationType, serviceConfigType]);
 
   /** True if the revision grew. */
-  publish(out: Outputs): boolean {
+  publish(out: Outputs & { readonly configs?: readonly NamedConfig[] }): boolean {
     const addresses = this.snapshots.type(addressType);
     const policies = this.snapshots.type(authorizationType);
     if (!addresses || !policies) return false;
+    const configs = this.snapshots.type(serviceConfigType);
     const next = this.snapshots.revision + 1;
     let changed = false;
     const note = (did: boolean): void => {
@@ -47,6 +51,15 @@ export class Publisher {
         note(policies.put(next, p.key, encodePolicy(p)));
       }
       for (const name of gone) note(policies.remove(next, name));
+    }
+    if (out.configs && configs) {
+      const gone = new Set<string>([...configs.entries()].map((e) => e.name));
+      for (const c of out.configs) {
+        gone.delete(c.name);
+        const bytes = encode('ambientlite.waypoint.v1.ServiceConfig', c.config);
+        note(configs.put(next, c.name, bytes, [c.gateway]));
+      }
+      for (const name of gone) note(configs.remove(next, name));
     }
     if (changed) this.snapshots.revision = next;
     return changed;

@@ -13,6 +13,8 @@ import {
   addressType,
   authorizationType,
   DeltaServerState,
+  type Entry,
+  serviceConfigType,
   nodeGroup,
   type Snapshots,
 } from '../../core/xds/index.ts';
@@ -26,6 +28,8 @@ type Stream = ServerStream<'deltaAggregatedResources'>;
 export interface XdsDeps {
   readonly snapshots: Snapshots;
   readonly tokens: TokenReviewer;
+  /** `namespace/name` of the Gateway whose pod calls, for what only its pods may see. */
+  readonly gatewayOf: (who: CallerIdentity) => string | undefined;
   readonly clock: Clock;
   readonly metrics: IstiodMetrics;
   readonly log: Log;
@@ -161,7 +165,7 @@ class Client implements StreamHandlers<'deltaAggregatedResources'> {
   look(): void {
     if (!this.#open || this.#early || !this.#mayStart()) return;
     while (this.#writable) {
-      const next = this.#state.next(this.#d.snapshots);
+      const next = this.#state.next(this.#d.snapshots, (e) => this.#sees(e));
       if (next === undefined) return;
       if (next === 'resync') return this.#fail(rpcStatus.unavailable, 'too far behind; reconnect');
       this.#d.metrics.xdsPushes.add({ type: shortType(next.typeUrl ?? '') });
@@ -169,10 +173,16 @@ class Client implements StreamHandlers<'deltaAggregatedResources'> {
     }
   }
 
+  /** A waypoint's configuration is for the pods of its Gateway alone. */
+  #sees(entry: Entry): boolean {
+    const gateway = this.#who && this.#d.gatewayOf(this.#who);
+    return gateway !== undefined && entry.aliases.includes(gateway);
+  }
+
   /** Addresses are not told before policies; a client that never asks for policies waits half a second. */
   #mayStart(): boolean {
-    if (this.#alone || this.#state.has(authorizationType) || !this.#state.has(addressType))
-      return true;
+    if (this.#alone || !this.#state.has(addressType)) return true;
+    if (this.#state.has(authorizationType) || this.#state.has(serviceConfigType)) return true;
     this.#patience ??= this.#d.clock.after(policiesFirstMs, () => {
       this.#alone = true;
       this.look();

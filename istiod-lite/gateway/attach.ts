@@ -1,0 +1,52 @@
+// Which routes hold for which port of a service (waypoint-l7.md 3.9): by parentRef, producer or consumer,
+// one kind per port, oldest first.
+import type { ServiceFacts } from '../cluster/index.ts';
+import type { World } from './binding.ts';
+import type { ParentRef, RouteFacts, RouteKind } from './objects.ts';
+
+/** One type of route wins per port. */
+const strength: readonly RouteKind[] = ['GRPCRoute', 'HTTPRoute', 'TLSRoute', 'TCPRoute'];
+
+export const isServiceParent = (p: ParentRef): boolean =>
+  (p.group === '' || p.group === 'core') && p.kind === 'Service';
+
+function aimsAt(route: RouteFacts, s: ServiceFacts, port: ServiceFacts['ports'][number]): boolean {
+  return route.parents.some(
+    (p) =>
+      isServiceParent(p) &&
+      p.name === s.name &&
+      (p.namespace || route.namespace) === s.namespace &&
+      (p.port === 0 || p.port === port.port) &&
+      (p.sectionName === '' || p.sectionName === port.name),
+  );
+}
+
+const byAge = (a: RouteFacts, b: RouteFacts): number => {
+  if (a.created !== b.created) return a.created - b.created;
+  return `${a.namespace}/${a.name}` < `${b.namespace}/${b.name}` ? -1 : 1;
+};
+
+export interface Attached {
+  readonly kind: RouteKind;
+  /** Of the service's own namespace. */
+  readonly producers: readonly RouteFacts[];
+  /** Of other namespaces, for callers there. */
+  readonly consumers: ReadonlyMap<string, readonly RouteFacts[]>;
+}
+
+export function attachedRoutes(
+  world: World,
+  s: ServiceFacts,
+  port: ServiceFacts['ports'][number],
+): Attached | undefined {
+  const all = [...world.gateways.routes.values()].filter((r) => aimsAt(r, s, port));
+  const kind = strength.find((k) => all.some((r) => r.kind === k));
+  if (!kind) return undefined;
+  const routes = all.filter((r) => r.kind === kind).toSorted(byAge);
+  const consumers = new Map<string, RouteFacts[]>();
+  for (const r of routes) {
+    if (r.namespace === s.namespace) continue;
+    consumers.set(r.namespace, [...(consumers.get(r.namespace) ?? []), r]);
+  }
+  return { kind, producers: routes.filter((r) => r.namespace === s.namespace), consumers };
+}

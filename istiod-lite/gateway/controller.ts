@@ -1,0 +1,194 @@
+// The Gateway API side of the control plane: watches its kinds, makes classes, deploys waypoints, writes
+// status, and gives translation what it needs to know about waypoints.
+import type { Clock, Log } from '../../core/base/index.ts';
+import {
+  type KubeClient,
+  type KubeObject,
+  type Resource,
+  resources,
+} from '../../core/kube/index.ts';
+import type { Service, Workload } from '../../core/model/index.ts';
+import type { ClusterState, EventType, Touched } from '../cluster/index.ts';
+import type { MeshSettings } from '../translate/index.ts';
+import { bindService, withWaypoints, type World } from './binding.ts';
+import type { Template } from './deploy-plan.ts';
+import { createClass, Deployer } from './deployer.ts';
+import { type GatewayKind, GatewayState, touchBound, waypointLabel } from './gateway-state.ts';
+import { classes } from './names.ts';
+import type { RouteKind } from './objects.ts';
+import { type NamedConfig, serviceConfigs } from './service-config.ts';
+import {
+  classStatus,
+  gatewayStatus,
+  policyStatus,
+  routeStatus,
+  serviceStatus,
+} from './status-plan.ts';
+import { GatewayStatusWriter } from './writer.ts';
+
+export const watchedGatewayKinds: readonly (readonly [GatewayKind, Resource])[] = [
+  ['GatewayClass', resources.gatewayClasses],
+  ['Gateway', resources.gateways],
+  ['HTTPRoute', resources.httpRoutes],
+  ['GRPCRoute', resources.grpcRoutes],
+  ['TCPRoute', resources.tcpRoutes],
+  ['TLSRoute', resources.tlsRoutes],
+];
+
+const routeResources: Readonly<Record<RouteKind, Resource>> = {
+  HTTPRoute: resources.httpRoutes,
+  GRPCRoute: resources.grpcRoutes,
+  TCPRoute: resources.tcpRoutes,
+  TLSRoute: resources.tlsRoutes,
+};
+
+export interface GatewayControllerOptions {
+  readonly kube: KubeClient;
+  readonly cluster: ClusterState;
+  readonly settings: MeshSettings;
+  readonly template: Template;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+export class GatewayController {
+  readonly #o: GatewayControllerOptions;
+  readonly #state = new GatewayState();
+  readonly #world: World;
+  readonly #deployer: Deployer;
+  readonly #status: GatewayStatusWriter;
+  readonly #served = new Set<GatewayKind>();
+  #bound = new Set<string>();
+
+  constructor(o: GatewayControllerOptions) {
+    this.#o = o;
+    this.#world = { cluster: o.cluster, gateways: this.#state, settings: o.settings };
+    this.#deployer = new Deployer({ ...o, gateways: this.#state });
+    this.#status = new GatewayStatusWriter(o.kube, o.clock, o.log);
+  }
+
+  get world(): World {
+    return this.#world;
+  }
+
+  start(): void {
+    this.#deployer.start();
+  }
+
+  stop(): void {
+    this.#deployer.stop();
+    this.#status.stop();
+  }
+
+  apply(kind: GatewayKind, type: EventType, o: KubeObject, touched: Touched): void {
+    this.#served.add(kind);
+    this.#state.apply(kind, type, o);
+    if (kind === 'Gateway' || kind === 'GatewayClass') touchBound(this.#o.cluster, touched);
+  }
+
+  serviceEvent(type: EventType, o: KubeObject): void {
+    this.#state.service(type, o);
+    this.#deployer.serviceChanged(type, o);
+  }
+
+  /** All kinds have been listed; `exists` tells whether the API has the kind. */
+  synced(kind: GatewayKind, exists: boolean): void {
+    if (exists) this.#served.add(kind);
+    else this.#served.delete(kind);
+    if (kind === 'GatewayClass' && exists) this.#makeClasses();
+  }
+
+  #makeClasses(): void {
+    for (const c of classes) {
+      if (this.#state.classes.has(`/${c.name}`)) continue;
+      const object: KubeObject = {
+        apiVersion: 'gateway.networking.k8s.io/v1',
+        kind: 'GatewayClass',
+        metadata: { name: c.name },
+        spec: { controllerName: c.controller, description: c.description },
+      };
+      createClass(this.#o.kube, object).catch((error: unknown) =>
+        this.#o.log.warn('cannot create a GatewayClass', { name: c.name, error }),
+      );
+    }
+  }
+
+  /** Before translation: endpoints of waypoints decide whether services are bound to them. */
+  touch(touched: Touched): void {
+    const bound = new Set<string>();
+    const { cluster } = this.#o;
+    for (const s of cluster.services.all()) {
+      const key = `${s.namespace}/${s.name}`;
+      if (bindService(this.#world, s).kind === 'bound') bound.add(key);
+      if (bound.has(key) !== this.#bound.has(key)) touched.services.add(key);
+    }
+    this.#bound = bound;
+    if (!touched.policies) return;
+    // A policy that appears or goes may open or close the way around an absent waypoint.
+    for (const s of cluster.services.all()) {
+      const labels = cluster.namespaces.get('', s.namespace)?.labels;
+      const asks = s.labels.has(waypointLabel) || labels?.has(waypointLabel);
+      if (asks && !bound.has(`${s.namespace}/${s.name}`)) {
+        touched.services.add(`${s.namespace}/${s.name}`);
+      }
+    }
+  }
+
+  withWaypoints(out: {
+    readonly services: readonly Service[];
+    readonly workloads: readonly Workload[];
+  }): { services: Service[]; workloads: Workload[] } {
+    return withWaypoints(this.#world, out);
+  }
+
+  configs(): NamedConfig[] {
+    return serviceConfigs(this.#world);
+  }
+
+  /** After translation: deployments and status. */
+  reconcile(): void {
+    const { cluster } = this.#o;
+    const world = this.#world;
+    for (const g of this.#state.gateways.values()) {
+      this.#deployer.want(g);
+      this.#want(resources.gateways, g, (now) => {
+        const fresh = this.#state.gateways.get(`${g.namespace}/${g.name}`);
+        return fresh && gatewayStatus(world, fresh, now);
+      });
+    }
+    for (const c of this.#state.classes.values()) {
+      this.#want(resources.gatewayClasses, c, (now) => {
+        const fresh = this.#state.classes.get(`/${c.name}`);
+        return fresh && classStatus(fresh, now);
+      });
+    }
+    for (const [key, r] of this.#state.routes) {
+      this.#want(routeResources[r.kind], r, (now) => {
+        const fresh = this.#state.routes.get(key);
+        return fresh && routeStatus(world, fresh, now);
+      });
+    }
+    for (const s of cluster.services.all()) {
+      this.#want(resources.services, s, (now) => {
+        const fresh = cluster.services.get(s.namespace, s.name);
+        return fresh && serviceStatus(world, fresh, now);
+      });
+    }
+    for (const p of cluster.authorizationPolicies.all()) {
+      if (p.targetRefs.length === 0) continue;
+      this.#want(resources.authorizationPolicies, p, (now) => {
+        const fresh = cluster.authorizationPolicies.get(p.namespace, p.name);
+        return fresh && policyStatus(world, fresh, now);
+      });
+    }
+  }
+
+  #want(
+    resource: Resource,
+    o: { readonly namespace: string; readonly name: string },
+    build: (now: string) => object | undefined,
+  ): void {
+    const namespace = resource.namespaced ? o.namespace : undefined;
+    this.#status.want({ resource, namespace, name: o.name, build });
+  }
+}

@@ -1,0 +1,159 @@
+// Carries out deploy-plan.ts: applies what a Gateway needs whenever it differs from what was applied last or
+// somebody else has changed it. Deletion is the garbage collector's, by owner references.
+import type { Clock, Log } from '../../core/base/index.ts';
+import {
+  type KubeClient,
+  KubeError,
+  type KubeObject,
+  type Resource,
+  resources,
+} from '../../core/kube/index.ts';
+import type { MeshSettings } from '../translate/index.ts';
+import { type Desired, isOurs, planDeployment, type Template } from './deploy-plan.ts';
+import type { GatewayState } from './gateway-state.ts';
+import { fieldManager } from './names.ts';
+import type { GatewayFacts } from './objects.ts';
+
+const retryMs = 2_000;
+
+const parts: readonly (readonly [keyof Desired, Resource])[] = [
+  ['serviceAccount', resources.serviceAccounts],
+  ['deployment', resources.deployments],
+  ['service', resources.services],
+];
+
+export class Deployer {
+  readonly #kube: KubeClient;
+  readonly #gateways: GatewayState;
+  readonly #settings: MeshSettings;
+  readonly #template: Template;
+  readonly #clock: Clock;
+  readonly #log: Log;
+  readonly #busy = new Set<string>();
+  /** `plural/namespace/name` → the text applied last. */
+  readonly #applied = new Map<string, string>();
+  #stopWatches: (() => void)[] = [];
+  #stopped = false;
+
+  constructor(o: {
+    kube: KubeClient;
+    gateways: GatewayState;
+    settings: MeshSettings;
+    template: Template;
+    clock: Clock;
+    log: Log;
+  }) {
+    this.#kube = o.kube;
+    this.#gateways = o.gateways;
+    this.#settings = o.settings;
+    this.#template = o.template;
+    this.#clock = o.clock;
+    this.#log = o.log;
+  }
+
+  /** Watches what was made, so that it can be put right. */
+  start(): void {
+    for (const resource of [resources.deployments, resources.serviceAccounts]) {
+      const stop = this.#kube.watch(resource, {
+        event: (type, o) => this.#seen(resource, type, o),
+        synced: () => {},
+      });
+      this.#stopWatches.push(stop);
+    }
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    for (const stop of this.#stopWatches) stop();
+    this.#stopWatches = [];
+  }
+
+  /** Our Service has vanished or was changed by somebody. */
+  serviceChanged(type: string, o: KubeObject): void {
+    this.#seen(resources.services, type, o);
+  }
+
+  readonly #generations = new Map<string, number>();
+
+  #seen(resource: Resource, type: string, o: KubeObject): void {
+    if (!isOurs(o)) return;
+    const key = `${resource.plural}/${o.metadata.namespace ?? ''}/${o.metadata.name}`;
+    const generation = o.metadata.generation ?? 0;
+    const known = this.#generations.get(key);
+    const differs = type === 'DELETED' || (known !== undefined && generation > known);
+    if (!differs || !this.#applied.delete(key)) return;
+    const owner = o.metadata.ownerReferences?.find((r) => r.kind === 'Gateway')?.name;
+    const gateway = this.#gateways.gateways.get(`${o.metadata.namespace ?? ''}/${owner ?? ''}`);
+    if (gateway) this.want(gateway);
+  }
+
+  want(g: GatewayFacts): void {
+    const key = `${g.namespace}/${g.name}`;
+    if (this.#stopped || this.#busy.has(key)) return;
+    const desired = this.#desired(key);
+    if (!desired || this.#isDone(desired)) return;
+    this.#busy.add(key);
+    this.#apply(desired).then(
+      () => this.#again(key, 0),
+      (error: unknown) => {
+        this.#log.warn('cannot deploy a gateway', { gateway: key, error });
+        this.#again(key, retryMs);
+      },
+    );
+  }
+
+  #again(key: string, ms: number): void {
+    this.#clock.after(ms, () => {
+      this.#busy.delete(key);
+      const gateway = this.#gateways.gateways.get(key);
+      if (gateway) this.want(gateway);
+    });
+  }
+
+  #desired(key: string): Desired | undefined {
+    const g = this.#gateways.gateways.get(key);
+    return g && planDeployment(g, this.#gateways.controllerOf(g), this.#template, this.#settings);
+  }
+
+  #isDone(desired: Desired): boolean {
+    return parts.every(([part, resource]) => {
+      const o = desired[part];
+      return this.#applied.get(this.#keyOf(resource, o)) === JSON.stringify(o);
+    });
+  }
+
+  #keyOf(resource: Resource, o: KubeObject): string {
+    return `${resource.plural}/${o.metadata.namespace ?? ''}/${o.metadata.name}`;
+  }
+
+  async #apply(desired: Desired): Promise<void> {
+    for (const [part, resource] of parts) {
+      const o = desired[part];
+      const key = this.#keyOf(resource, o);
+      const text = JSON.stringify(o);
+      if (this.#applied.get(key) === text) continue;
+      const { namespace, name } = o.metadata;
+      const existing = await this.#kube.get(resource, namespace, name);
+      if (existing && !isOurs(existing)) {
+        this.#log.warn('an object that is not ours is left alone', { object: key });
+      } else {
+        const made = await this.#kube.patch(resource, namespace, name, o, {
+          kind: 'apply',
+          fieldManager,
+          force: true,
+        });
+        this.#generations.set(key, made.metadata.generation ?? 0);
+      }
+      this.#applied.set(key, text);
+    }
+  }
+}
+
+/** Makes the classes that are missing; existing ones are their owner's. */
+export async function createClass(kube: KubeClient, o: KubeObject): Promise<void> {
+  try {
+    await kube.create(resources.gatewayClasses, o);
+  } catch (error) {
+    if (!(error instanceof KubeError) || error.code !== 409) throw error;
+  }
+}

@@ -1,0 +1,81 @@
+// All Gateway API objects the control plane knows, and the conditions that Services have now. Says what an
+// event may change for the mesh; nothing here asks the API server.
+import type { KubeObject } from '../../core/kube/index.ts';
+import {
+  type ClusterState,
+  type Condition,
+  type EventType,
+  type ObjectKey,
+  readConditions,
+  type Touched,
+} from '../cluster/index.ts';
+import {
+  type ClassFacts,
+  type GatewayFacts,
+  readClass,
+  readGateway,
+  readRoute,
+  type RouteFacts,
+  type RouteKind,
+} from './objects.ts';
+
+export type GatewayKind = 'Gateway' | 'GatewayClass' | RouteKind;
+
+const keyOf = (o: KubeObject): ObjectKey => `${o.metadata.namespace ?? ''}/${o.metadata.name}`;
+
+export const waypointLabel = 'istio.io/use-waypoint';
+export const waypointNamespaceLabel = 'istio.io/use-waypoint-namespace';
+
+function write<T>(table: Map<ObjectKey, T>, key: ObjectKey, value: T, gone: boolean): void {
+  if (gone) table.delete(key);
+  else table.set(key, value);
+}
+
+export class GatewayState {
+  readonly gateways = new Map<ObjectKey, GatewayFacts>();
+  readonly classes = new Map<ObjectKey, ClassFacts>();
+  readonly routes = new Map<ObjectKey, RouteFacts>();
+  readonly serviceConditions = new Map<ObjectKey, readonly Condition[]>();
+
+  apply(kind: GatewayKind, type: EventType, o: KubeObject): void {
+    const gone = type === 'DELETED';
+    const key = keyOf(o);
+    switch (kind) {
+      case 'Gateway':
+        write(this.gateways, key, readGateway(o), gone);
+        break;
+      case 'GatewayClass':
+        write(this.classes, key, readClass(o), gone);
+        break;
+      default:
+        write(this.routes, `${kind}/${key}`, readRoute(kind, o), gone);
+    }
+  }
+
+  service(type: EventType, o: KubeObject): void {
+    const conditions = readConditions(o);
+    write(
+      this.serviceConditions,
+      keyOf(o),
+      conditions,
+      type === 'DELETED' || conditions.length === 0,
+    );
+  }
+
+  controllerOf(gateway: GatewayFacts): string {
+    return this.classes.get(`/${gateway.className}`)?.controllerName ?? '';
+  }
+}
+
+/** Everything that may refer to a waypoint is looked at again. */
+export function touchBound(cluster: ClusterState, touched: Touched): void {
+  for (const n of cluster.namespaces.all()) {
+    if (n.labels.has(waypointLabel)) touched.namespaces.add(n.name);
+  }
+  for (const s of cluster.services.all()) {
+    if (s.labels.has(waypointLabel)) touched.services.add(`${s.namespace}/${s.name}`);
+  }
+  for (const p of cluster.pods.all()) {
+    if (p.labels.has(waypointLabel)) touched.pods.add(`${p.namespace}/${p.name}`);
+  }
+}

@@ -1,0 +1,8 @@
+// Door of istiod-lite/gateway: Gateway API objects → waypoints deployed, services bound to them, status.
+export { bindService, failOpenAnnotation, type World } from './binding.ts';
+export { GatewayController, watchedGatewayKinds } from './controller.ts';
+export { mergeJson, type Template } from './deploy-plan.ts';
+export { type GatewayKind, GatewayState } from './gateway-state.ts';
+export { gatewayNameLabel } from './names.ts';
+export { readGateway, readRoute } from './objects.ts';
+export { type NamedConfig, serviceConfig, serviceConfigs } from './service-config.ts';

@@ -1,0 +1,53 @@
+// What policies with targetRefs are attached to (control-plane.md 3.7), and which of them hold for a service.
+import type { AuthorizationPolicyFacts, ServiceFacts } from '../cluster/index.ts';
+import type { World } from './binding.ts';
+import { meshController } from './names.ts';
+
+export type TargetRef = AuthorizationPolicyFacts['targetRefs'][number];
+
+const gatewayGroup = 'gateway.networking.k8s.io';
+
+export const isServiceRef = (t: TargetRef): boolean =>
+  (t.group === '' || t.group === 'core') && t.kind === 'Service';
+export const isGatewayRef = (t: TargetRef): boolean =>
+  t.group === gatewayGroup && t.kind === 'Gateway';
+export const isClassRef = (t: TargetRef): boolean =>
+  t.group === gatewayGroup && t.kind === 'GatewayClass';
+
+function aims(
+  world: World,
+  p: AuthorizationPolicyFacts,
+  t: TargetRef,
+  service: ServiceFacts | undefined,
+  gateway: string,
+): boolean {
+  if (isServiceRef(t)) return service?.name === t.name && service.namespace === p.namespace;
+  if (isGatewayRef(t)) return gateway === `${p.namespace}/${t.name}`;
+  if (!isClassRef(t) || p.namespace !== world.cluster.rootNamespace) return false;
+  const klass = world.gateways.classes.get(`/${t.name}`);
+  if (klass?.controllerName !== meshController) return false;
+  const actual = world.gateways.gateways.get(gateway);
+  // A Gateway that is missing is taken for one of the class: the policy would be skipped.
+  return actual === undefined || actual.className === t.name;
+}
+
+/** Oldest first, then by name: a stable order. `gateway` is `namespace/name`. */
+export function policiesFor(
+  world: World,
+  service: ServiceFacts | undefined,
+  gateway: string,
+): AuthorizationPolicyFacts[] {
+  const found: AuthorizationPolicyFacts[] = [];
+  for (const p of world.cluster.authorizationPolicies.all()) {
+    if (p.targetRefs.some((t) => aims(world, p, t, service, gateway))) found.push(p);
+  }
+  const key = (p: AuthorizationPolicyFacts): string => `${p.namespace}/${p.name}`;
+  return found.toSorted((a, b) => (key(a) < key(b) ? -1 : 1));
+}
+
+/** Whether going around the waypoint would skip a policy that its author expects to hold. */
+export function policiesAtStake(world: World, s: ServiceFacts, gateway: string): boolean {
+  return policiesFor(world, s, gateway).some(
+    (p) => p.annotations.get('istio.io/dry-run') !== 'true',
+  );
+}

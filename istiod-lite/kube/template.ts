@@ -1,0 +1,19 @@
+// The Deployment that Gateways are served by: read once at the start, with the patches that were asked for.
+import { readFileSync } from 'node:fs';
+import { isAbsolute, join } from 'node:path';
+import { parse } from 'yaml';
+import { mergeJson, type Template } from '../gateway/index.ts';
+
+const packageRoot = join(import.meta.dirname, '../..');
+
+/** Throws with the file's name if one cannot be read. */
+export function readTemplate(files: readonly string[]): Template {
+  const parts = files.map((file): unknown => {
+    try {
+      return parse(readFileSync(isAbsolute(file) ? file : join(packageRoot, file), 'utf8'));
+    } catch (error) {
+      throw new Error(`cannot read the waypoint template ${file}`, { cause: error });
+    }
+  });
+  return parts.reduce<unknown>((all, part) => mergeJson(all, part), {}) as Template;
+}
