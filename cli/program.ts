@@ -1,7 +1,9 @@
 // The whole command tree of ambientctl.
 import { Command } from 'commander';
 import { packageVersion } from '../core/runtime/index.ts';
+import { authzCommand } from './commands/authz.ts';
 import { completionCommands } from './commands/completion.ts';
+import { explainCommand } from './commands/explain.ts';
 import { sandboxCommand } from './commands/sandbox.ts';
 import { verifyCommand } from './commands/verify.ts';
 import { versionCommand } from './commands/version.ts';
@@ -29,6 +31,8 @@ export function buildProgram(): Command {
     .option('-i, --istio-namespace <ns>', 'namespace of the mesh', 'istio-system')
     .showSuggestionAfterError(true)
     .addHelpText('after', examples);
+  program.addCommand(authzCommand());
+  program.addCommand(explainCommand());
   program.addCommand(sandboxCommand());
   program.addCommand(verifyCommand());
   program.addCommand(versionCommand());

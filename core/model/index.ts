@@ -82,5 +82,7 @@ export {
   workloadIdentity,
   workloadSpiffeId,
 } from './workload.ts';
+export { type PolicyTrace, traceVerdict, type VerdictTrace } from './trace.ts';
 export { readPolicyDump } from './undump.ts';
+export { readMeshDump } from './undump-mesh.ts';
 export type { LocalName } from './workload-store.ts';

@@ -35,3 +35,4 @@ export {
   type SourceFacts,
   type Texts,
 } from './policies.ts';
+export { readAuthorizationPolicy } from './policies.ts';

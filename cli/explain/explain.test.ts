@@ -1,0 +1,162 @@
+// explain, authz check and authz simulate on a small mesh, through a config dump and back, so that the tools
+// decide on what a file holds exactly as the proxy did on what it held.
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { seededRandom } from '../../core/base/index.ts';
+import {
+  dumpMesh,
+  emptyMatch,
+  MeshState,
+  namespacedHost,
+  type Policy,
+  readMeshDump,
+  type StringMatch,
+} from '../../core/model/index.ts';
+import { testPolicy, testService, testWorkload } from '../../test/kit/mesh.ts';
+import { reach, simulate, withPolicies } from './authz.ts';
+import { explain, explainExit, printExplanation } from './explain.ts';
+import { findDestination, findWorkload } from './find.ts';
+
+const key = namespacedHost('shop', 'web.shop.svc.cluster.local');
+const backs = new Map([[key, new Map([[80, 8080]])]]);
+const from = (account: string): Policy['rules'] => {
+  const any: StringMatch[] = [{ kind: 'exact', text: `cluster.local/ns/shop/sa/${account}` }];
+  return [[[{ ...emptyMatch, principals: { any, none: [] } }]]];
+};
+const allowCurl = testPolicy('allow-curl', { action: 'Allow', rules: from('curl') });
+const strict = testPolicy('strict', {
+  action: 'Deny',
+  rules: [[[{ ...emptyMatch, principals: { any: [], none: [{ kind: 'presence' }] } }]]],
+});
+
+function mesh(policies: Policy[] = [], named: Policy[] = policies): MeshState {
+  const state = new MeshState();
+  state.apply({
+    services: [testService('web', '10.96.0.7', 80, 8080)],
+    workloads: [
+      testWorkload('curl', '10.1.0.1'),
+      testWorkload('other', '10.1.0.2'),
+      testWorkload('outside', '10.1.0.3', { protocol: 'TCP' }),
+      testWorkload('web-0', '10.1.0.5', {
+        workloadName: 'web',
+        services: backs,
+        authorizationPolicies: named.map((p) => p.key),
+      }),
+      testWorkload('web-1', '10.1.0.6', {
+        workloadName: 'web',
+        services: backs,
+        status: 'Unhealthy',
+      }),
+    ],
+    policies,
+  });
+  return state;
+}
+
+/** As a file would bring it. */
+const throughDump = (m: MeshState): MeshState =>
+  readMeshDump(JSON.parse(JSON.stringify(dumpMesh(m)))).mesh;
+
+function ask(m: MeshState, source: string, target: string) {
+  const view = throughDump(m);
+  return explain(
+    view,
+    findWorkload(view, source, 'shop'),
+    findDestination(view, target, 'shop'),
+    seededRandom(1),
+  );
+}
+
+describe('explain', () => {
+  test('a dump read back and dumped again is the same', () => {
+    const m = mesh([allowCurl, strict]);
+    assert.deepEqual(dumpMesh(throughDump(m)), dumpMesh(m));
+  });
+
+  const rows: [string, MeshState, string, string, string, number][] = [
+    ['between two in the mesh', mesh(), 'curl', 'svc/web', 'mtls', 0],
+    ['allowed by a policy', mesh([allowCurl]), 'pod/curl', 'svc/web:80', 'mtls', 0],
+    ['no policy allows it', mesh([allowCurl]), 'pod/other', 'svc/web', 'refused', 5],
+    ['STRICT and a source outside', mesh([strict]), 'pod/outside', 'pod/web-0:8080', 'refused', 5],
+    ['a source outside, nothing strict', mesh(), 'pod/outside', 'pod/web-0:8080', 'plaintext', 4],
+    ['to a pod outside', mesh(), 'curl', 'pod/outside:80', 'plaintext', 4],
+    ['to an address nobody knows', mesh(), 'curl', '192.0.2.7:443', 'plaintext', 4],
+    ['a policy that has not arrived', mesh([], [allowCurl]), 'curl', 'svc/web', 'refused', 5],
+  ];
+  for (const [name, m, source, target, outcome, code] of rows) {
+    test(`${name}: ${outcome}`, () => {
+      const e = ask(m, source, target);
+      assert.equal(e.outcome, outcome, printExplanation(e));
+      assert.equal(explainExit(e), code);
+    });
+  }
+
+  test('names endpoints and why one is left out, the path, the identities, the rule', () => {
+    const text = printExplanation(ask(mesh([allowCurl]), 'curl', 'svc/web'));
+    assert.match(text, /✔ web-0\.shop {2}10\.1\.0\.5 {2}port 80 → 8080/);
+    assert.match(text, /✘ web-1\.shop {2}10\.1\.0\.6 {2}not ready/);
+    assert.match(text, /HBONE to 10\.1\.0\.5:15008 for 10\.1\.0\.5:8080, via workload web-0\.shop/);
+    assert.match(text, /expects {3}spiffe:\/\/cluster\.local\/ns\/shop\/sa\/web-0/);
+    assert.match(
+      text,
+      /policy {4}shop\/allow-curl {2}ALLOW, WorkloadSelector: rule 1 matches {2}← decided/,
+    );
+  });
+
+  for (const [text, error] of [
+    ['svc/nosuch', /knows no service "nosuch" in namespace "shop"/],
+    ['svc/web:81', /has no port 81; it has 80/],
+    ['pod/curl', /write curl:PORT/],
+    ['pod/nosuch:80', /knows no workload "nosuch"/],
+  ] as const) {
+    test(`a destination that is not there: ${text}`, () => {
+      assert.throws(() => findDestination(mesh(), text, 'shop'), error);
+    });
+  }
+});
+
+describe('authz', () => {
+  test('check: every identity and plaintext against each port', () => {
+    const m = throughDump(mesh([allowCurl]));
+    const rows = reach(m, findWorkload(m, 'deploy/web', 'shop'));
+    assert.deepEqual(
+      rows.map((r) => [r.source.split('/').at(-1), r.port, r.allowed]),
+      [
+        ['curl', 8080, true],
+        ['other', 8080, false],
+        ['web-0', 8080, false],
+        ['web-1', 8080, false],
+        ['(plaintext)', 8080, false],
+      ],
+    );
+  });
+
+  test('simulate: only what the policy would cut changes', () => {
+    const before = throughDump(mesh());
+    const after = throughDump(mesh());
+    withPolicies(after, [{ policy: allowCurl, selects: (w) => w.workloadName === 'web' }]);
+    const seen = (account: string, state = 'ok') => ({
+      state,
+      protocol: 'HBONE',
+      source: { addr: '10.1.0.1:4000', identity: `spiffe://cluster.local/ns/shop/sa/${account}` },
+      destination: {
+        addr: '10.1.0.5:15008',
+        hboneAddr: '10.1.0.5:8080',
+        workload: 'web-0',
+        namespace: 'shop',
+      },
+    });
+    const rows = simulate(before, after, [
+      seen('curl'),
+      seen('other', 'live'),
+      seen('other', 'live'),
+    ]);
+    assert.deepEqual(
+      rows.map((r) => [r.source.split('/').at(-1), r.live, r.count, r.before, r.after]),
+      [
+        ['curl', false, 1, 'allowed', 'allowed'],
+        ['other', true, 2, 'allowed', 'refused'],
+      ],
+    );
+  });
+});
