@@ -15,7 +15,10 @@ export interface ZtunnelConfig {
   readonly podName: string;
   readonly podNamespace: string;
   readonly podIp: string;
+  /** Empty = no control plane: the local file alone. */
   readonly xdsAddress: string;
+  /** Istio's local xDS file, read once before the stream; empty = none. */
+  readonly localXdsPath: string;
   readonly xdsRootCa: string;
   readonly xdsServerName: string;
   readonly caAddress: string;
@@ -76,7 +79,9 @@ export function readConfig(env: Env): {
     r.fault('PROXY_MODE', `${mode} is not carried by this build yet; set PROXY_MODE=addressed`);
   }
   const cluster = r.text('CLUSTER_ID', 'Kubernetes', 'cluster id for telemetry');
-  const xdsAddress = address(r, 'XDS_ADDRESS', defaultIstiod, 'control plane, host:port');
+  const istiod = address(r, 'XDS_ADDRESS', defaultIstiod, 'control plane, host:port');
+  // Istio's way to say: no xDS at all (ztunnel-protocol.md 7.1).
+  const xdsAddress = env['XDS_ADDRESS'] === '' ? '' : istiod;
   const xdsRootCa = r.text('XDS_ROOT_CA', rootCa, 'PEM file of roots for the control plane');
   const xdsServerName = r.text('ALT_XDS_HOSTNAME', '', 'name its certificate must have');
   const config: ZtunnelConfig = {
@@ -90,9 +95,14 @@ export function readConfig(env: Env): {
     podNamespace: r.text('POD_NAMESPACE', '', 'own namespace, for the node id'),
     podIp: r.text('INSTANCE_IP', '', 'own address, for the node id'),
     xdsAddress,
+    localXdsPath: r.text(
+      'LOCAL_XDS_PATH',
+      '',
+      'YAML file with workloads, services and policies, read once',
+    ),
     xdsRootCa,
     xdsServerName,
-    caAddress: address(r, 'CA_ADDRESS', xdsAddress, 'certificate authority, host:port'),
+    caAddress: address(r, 'CA_ADDRESS', istiod, 'certificate authority, host:port'),
     caRootCa: r.text('CA_ROOT_CA', xdsRootCa, 'PEM file of roots for the CA'),
     caServerName: r.text('ALT_CA_HOSTNAME', xdsServerName, 'name the CA certificate must have'),
     authToken: r.text(

@@ -2,10 +2,11 @@
 // Roots and token are files, read anew for every channel and call, so that rotation needs no restart.
 import { readFileSync } from 'node:fs';
 import { type CaClient, grpcCaClient } from '../certs/index.ts';
-import type { Clock, Log, Random } from '../core/base/index.ts';
+import { type Clock, type Log, printFaults, type Random } from '../core/base/index.ts';
+import type { Batch } from '../core/model/index.ts';
 import { openChannel, type RpcChannel } from '../core/rpc/index.ts';
 import type { Metrics } from '../core/telemetry/index.ts';
-import { MeshFeed, type XdsHooks, XdsSource } from '../core/xds/index.ts';
+import { MeshFeed, readLocalConfig, type XdsHooks, XdsSource } from '../core/xds/index.ts';
 import type { ZtunnelConfig } from './config.ts';
 
 export interface Wire {
@@ -37,8 +38,17 @@ export function connectWire(
     open: () => channel(config, config.caAddress, config.caRootCa, config.caServerName),
     impersonate: true,
   });
-  xds.start();
+  if (config.localXdsPath !== '') feed.apply(readLocalFile(config.localXdsPath));
+  if (config.xdsAddress === '') feed.markSynced();
+  else xds.start();
   return { feed, ca, stop: () => xds.stop() };
+}
+
+/** Throws one text that names every mistake. */
+function readLocalFile(path: string): Batch {
+  const read = readLocalConfig(readFileSync(path, 'utf8'));
+  if (!read.ok) throw new Error(`LOCAL_XDS_PATH ${path}: ${printFaults(read.faults)}`);
+  return read.value;
 }
 
 /** Istio's metrics of the stream (ztunnel-protocol.md 11.2). */

@@ -3,6 +3,7 @@ export { type AddressResource, decodeAddress, decodeAuthorization } from './deco
 export { DeltaClientState, type DeltaRequest, type Settled } from './delta-client-state.ts';
 export { type DeltaResponse, DeltaServerState, type Heard } from './delta-server-state.ts';
 export { encodePolicy, encodeService, encodeWorkload } from './encode.ts';
+export { readLocalConfig } from './local-source.ts';
 export { MeshFeed } from './mesh-feed.ts';
 export { type Changes, type Entry, nodeGroup, Snapshot, Snapshots } from './snapshot.ts';
 export { addressType, authorizationType, serviceConfigType } from './type-urls.ts';
