@@ -20,6 +20,15 @@ export interface Libc {
   eventfd(initial: number, flags: number): number;
   pipe2(bytes: Buffer, flags: number): number;
   close(fd: number): number;
+  setns(fd: number, kind: number): number;
+  accept4(fd: number, flags: number): number;
+  shutdown(fd: number, how: number): number;
+  /** `header` = address of a `struct msghdr`. */
+  sendmsg(fd: number, header: bigint, flags: number): number;
+  recvmsg(fd: number, header: bigint, flags: number): number;
+  recv(fd: number, bytes: Buffer, flags: number): number;
+  /** Zeroed memory that does not move, until the process ends. */
+  block(size: number): { readonly address: bigint; readonly bytes: Buffer };
   /** Address and keeper of a copy of `bytes` in memory that does not move. */
   pin(bytes: Buffer): { readonly address: bigint; readonly keep: unknown };
 }
@@ -59,6 +68,12 @@ function load(): Libc {
   const eventfd = native('int eventfd(uint32_t, int)');
   const pipe2 = native('int pipe2(uint8_t*, int)');
   const close = native('int close(int)');
+  const setns = native('int setns(int, int)');
+  const accept4 = native('int accept4(int, void*, void*, int)');
+  const shutdown = native('int shutdown(int, int)');
+  const sendmsg = native('int64_t sendmsg(int, uint64_t, int)');
+  const recvmsg = native('int64_t recvmsg(int, uint64_t, int)');
+  const recv = native('int64_t recv(int, uint8_t*, size_t, int)');
   const plainSyscall = native('long syscall(long, long, long, long)');
   const lengthOf = (bytes: Buffer): Buffer => {
     const length = Buffer.alloc(4);
@@ -83,6 +98,17 @@ function load(): Libc {
     eventfd,
     pipe2,
     close,
+    setns,
+    accept4: (fd, flags) => accept4(fd, null, null, flags),
+    shutdown,
+    sendmsg,
+    recvmsg,
+    recv: (fd, bytes, flags) => recv(fd, bytes, bytes.length, flags),
+    block(size) {
+      const memory: unknown = koffi.alloc('uint8_t', size);
+      const bytes = Buffer.from(koffi.view(memory, size)).fill(0);
+      return { address: BigInt(koffi.address(memory)), bytes };
+    },
     pin(bytes) {
       const memory: unknown = koffi.alloc('uint8_t', bytes.length);
       Buffer.from(koffi.view(memory, bytes.length)).set(bytes);

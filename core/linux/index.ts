@@ -53,3 +53,29 @@ export {
   type Reply,
   type SocketAddress,
 } from './structs.ts';
+export { netToolsAvailable, runIp, runNft } from './net-tools.ts';
+export {
+  inNamespace,
+  type NamespaceFd,
+  namespaceId,
+  namespacesAvailable,
+  openNamespace,
+  ownNamespaceId,
+} from './netns.ts';
+export { openPacketTap, type PacketTap } from './packets.ts';
+export {
+  fdOf,
+  type ListeningFd,
+  listenInside,
+  type ListenInside,
+  originalDestination,
+  socketInside,
+  type SocketInside,
+} from './pod-sockets.ts';
+export {
+  connectSeqpacket,
+  listenSeqpacket,
+  SeqpacketConnection,
+  type SeqpacketServer,
+} from './seqpacket.ts';
+export type { Packet } from './seqpacket-calls.ts';
