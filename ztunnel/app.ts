@@ -11,6 +11,7 @@ import { Connections } from './connections.ts';
 import type { Feed, ZtunnelContext } from './context.ts';
 import { configDump } from './dump.ts';
 import { declareMetrics } from './metrics.ts';
+import { openPackets, openStream } from './pods/link.ts';
 import { PodManager } from './pods/pod-manager.ts';
 import { PodSource } from './pods/pod-source.ts';
 import { probe } from './probe.ts';
@@ -57,6 +58,8 @@ export async function startZtunnel(config: ZtunnelConfig, deps: ZtunnelDeps): Pr
   const admin = await openAdmin(parts);
   const source = new PodSource({
     path: config.inpodUds,
+    open: config.proxyMode === 'shared' ? openPackets : openStream,
+    namespaces: config.proxyMode === 'shared',
     clock: deps.clock,
     random: deps.random,
     log: deps.log.child('zds'),

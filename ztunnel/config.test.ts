@@ -17,7 +17,7 @@ test('defaults are Istio’s', () => {
 
 test('every mistake is reported together', () => {
   const { config } = readConfig({
-    PROXY_MODE: 'shared',
+    PROXY_MODE: 'dedicated',
     XDS_ADDRESS: 'nowhere',
     SECRET_TTL: 'a while',
     KEEPALIVE_ENABLED: 'maybe',

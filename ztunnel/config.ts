@@ -4,7 +4,7 @@ import { bad, ok, parseAuthority, type Result } from '../core/base/index.ts';
 import { EnvReader, type EnvVariable } from '../core/runtime/index.ts';
 
 export interface ZtunnelConfig {
-  readonly proxyMode: 'addressed';
+  readonly proxyMode: 'addressed' | 'shared';
   readonly network: string;
   /** Empty = every workload counts as local. */
   readonly nodeName: string;
@@ -29,6 +29,15 @@ export interface ZtunnelConfig {
   readonly secretTtlSeconds: number;
   /** Unix socket of the node agent. */
   readonly inpodUds: string;
+  /** Sockets in pods' namespaces (`shared`). */
+  readonly inpod: {
+    /** SO_MARK of every socket; the rules in the pods exempt it. */
+    readonly mark: number;
+    readonly reusePort: boolean;
+    /** Whether applications see their clients' addresses. */
+    readonly keepSource: 'no' | 'try' | 'must';
+    readonly ipv6: boolean;
+  };
   readonly socks5: boolean;
   readonly responseBaggage: boolean;
   readonly crlPath: string;
@@ -73,10 +82,10 @@ export function readConfig(env: Env): {
     'PROXY_MODE',
     ['addressed', 'shared', 'dedicated'],
     'shared',
-    'how pods are captured; this build carries `addressed`, where a pod is an address of this host',
+    'how pods are captured: `shared`, each in its network namespace, or `addressed`, where a pod is an address of this host',
   );
-  if (mode !== 'addressed') {
-    r.fault('PROXY_MODE', `${mode} is not carried by this build yet; set PROXY_MODE=addressed`);
+  if (mode === 'dedicated') {
+    r.fault('PROXY_MODE', 'dedicated is not carried by this build; set PROXY_MODE=shared');
   }
   const cluster = r.text('CLUSTER_ID', 'Kubernetes', 'cluster id for telemetry');
   const istiod = address(r, 'XDS_ADDRESS', defaultIstiod, 'control plane, host:port');
@@ -85,7 +94,7 @@ export function readConfig(env: Env): {
   const xdsRootCa = r.text('XDS_ROOT_CA', rootCa, 'PEM file of roots for the control plane');
   const xdsServerName = r.text('ALT_XDS_HOSTNAME', '', 'name its certificate must have');
   const config: ZtunnelConfig = {
-    proxyMode: 'addressed',
+    proxyMode: mode === 'addressed' ? 'addressed' : 'shared',
     network: r.text('NETWORK', '', 'network this node is in'),
     nodeName: r.text('NODE_NAME', '', 'own node; empty = every workload is local'),
     clusterId: r.text('ISTIO_META_CLUSTER_ID', cluster, 'cluster id; wins over CLUSTER_ID'),
@@ -114,6 +123,15 @@ export function readConfig(env: Env): {
       r.duration('SECRET_TTL', 86_400_000, 'lifetime asked for certificates') / 1000,
     ),
     inpodUds: r.text('INPOD_UDS', '/var/run/ztunnel/ztunnel.sock', 'unix socket of the node agent'),
+    inpod: {
+      mark: r.integer('PACKET_MARK', 1337, 'mark of sockets made in pods', {
+        min: 1,
+        max: 0xffffffff,
+      }),
+      reusePort: r.flag('INPOD_PORT_REUSE', true, 'two proxies may listen in a pod at once'),
+      keepSource: keepSource(r),
+      ipv6: r.flag('IPV6_ENABLED', true, 'listen on IPv6 in pods too'),
+    },
     socks5: r.flag('UNSTABLE_ENABLE_SOCKS5', false, 'SOCKS5 on port 15080 of each pod'),
     responseBaggage: r.flag('ENABLE_RESPONSE_BAGGAGE', true, 'describe ourselves in answers'),
     crlPath: r.text('CRL_PATH', '', 'certificate revocation list, PEM or DER'),
@@ -156,6 +174,13 @@ export function readConfig(env: Env): {
   };
   const result = r.result(Object.freeze(config));
   return { config: result.ok ? ok(result.value) : bad(...result.faults), asked: r.asked };
+}
+
+/** Istio's three ways: must, never, and (unset) whatever the kernel allows. */
+function keepSource(r: EnvReader): 'no' | 'try' | 'must' {
+  const help = 'whether applications see client addresses; unset = where the kernel allows it';
+  const text = r.choice('ENABLE_ORIG_SRC', ['', 'true', 'false'], '', help);
+  return text === '' ? 'try' : text === 'true' ? 'must' : 'no';
 }
 
 const window = { min: 65_535, max: 2 ** 31 - 1 };

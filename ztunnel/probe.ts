@@ -14,10 +14,9 @@ import { resetStream } from '../core/hbone/index.ts';
 import { type Workload, workloadSpiffeId } from '../core/model/index.ts';
 import type { ZtunnelContext } from './context.ts';
 import { type OutboundPlan, planOutbound } from './outbound/plan.ts';
-import { connectHeaders, dialTunnel, peerFault, peerOf } from './outbound/tunnel.ts';
+import { connectHeaders, dialTunnel, type Peer, peerFault, peerOf } from './outbound/tunnel.ts';
 import type { PodProxy } from './pods/pod-proxy.ts';
 import { evidence, type TunnelFacts } from './report.ts';
-import { dial } from '../core/runtime/index.ts';
 
 export interface ProbeRequest {
   /** Kubernetes uid of the pod to speak for. */
@@ -193,7 +192,7 @@ async function carryOut(
       throw new MeshError('ON_DEMAND_UNSUPPORTED', { detail: `no address known for ${plan.host}` });
     case 'pass': {
       const { clock, config } = ctx;
-      const socket = await dial(plan.dial, {
+      const socket = await pod.sockets.dial(plan.dial, {
         clock,
         keepalive: config.keepalive,
         from: address,
@@ -207,7 +206,7 @@ async function carryOut(
       const headers = connectHeaders({ plan, from, client, traceparent });
       const peer = peerOf(plan, from, address);
       const given = request.fresh
-        ? await once(ctx, peer, headers, signal)
+        ? await once(ctx, pod, peer, headers, signal)
         : await pod.pool.connect(peer, headers, signal);
       return legOf(given);
     }
@@ -217,11 +216,12 @@ async function carryOut(
 /** A tunnel of its own, gone after the answer. */
 async function once(
   ctx: ZtunnelContext,
-  peer: Parameters<typeof dialTunnel>[1],
+  pod: PodProxy,
+  peer: Peer,
   headers: Record<string, string>,
   signal: AbortSignal,
 ): Promise<Awaited<ReturnType<PodProxy['pool']['connect']>>> {
-  const { client, facts } = await dialTunnel(ctx, peer);
+  const { client, facts } = await dialTunnel(ctx, pod.sockets, peer);
   try {
     const answer = await client.connect(headers, signal);
     if (answer.kind === 'unprocessed') throw new MeshError('H2_FAILED');

@@ -27,21 +27,21 @@ export interface DialOptions {
   readonly timeoutMs?: number;
   /** Default true: applications may half-close. A tunnel's end is its end. */
   readonly halfOpen?: boolean;
+  /** Makes the socket, unconnected, in the tick of its connect; absent = one of our own namespace. */
+  readonly open?: () => net.Socket;
 }
 
 /** Connects; rejects with MeshError DIAL_REFUSED or DIAL_TIMEOUT, or with the signal's reason. */
 export function dial(to: IpPort, options: DialOptions): Promise<net.Socket> {
   const from = sourceFor(options.from, to.ip);
   return new Promise((resolve, reject) => {
-    const socket = net.connect({
-      host: to.ip,
-      port: to.port,
-      ...(from !== undefined && { localAddress: from }),
-      allowHalfOpen: options.halfOpen ?? true,
-      noDelay: true,
-      keepAlive: options.keepalive.enabled,
-      keepAliveInitialDelay: options.keepalive.idleMs,
-    });
+    const { keepalive } = options;
+    const at = { host: to.ip, port: to.port, ...(from !== undefined && { localAddress: from }) };
+    const socket =
+      options.open?.().connect(at) ??
+      net.connect({ ...at, allowHalfOpen: options.halfOpen ?? true });
+    socket.setNoDelay(true);
+    socket.setKeepAlive(keepalive.enabled, keepalive.idleMs);
     const settle = (work: () => void): void => {
       timer.cancel();
       options.signal?.removeEventListener('abort', abort);
@@ -80,7 +80,12 @@ export interface Listener {
 export function listen(
   at: IpPort,
   onConnection: (socket: net.Socket) => void,
-  options: { readonly keepalive: Keepalive; readonly halfOpen: boolean },
+  options: {
+    readonly keepalive: Keepalive;
+    readonly halfOpen: boolean;
+    /** A socket that is bound to `at` and listens already. */
+    readonly fd?: number;
+  },
 ): Promise<Listener> {
   const { keepalive } = options;
   const server = net.createServer({
@@ -102,7 +107,8 @@ export function listen(
         }),
       ),
     );
-    server.listen({ host: at.ip, port: at.port, backlog: 512 }, () => {
+    const { fd } = options;
+    server.listen(fd === undefined ? { host: at.ip, port: at.port, backlog: 512 } : { fd }, () => {
       server.on('error', () => {});
       resolve({ address: at, close: () => void server.close() });
     });

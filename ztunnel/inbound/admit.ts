@@ -8,17 +8,19 @@ import type { Guard } from '../connections.ts';
 import type { ZtunnelContext } from '../context.ts';
 import type { LiveConnection } from '../outbound/outbound.ts';
 import type { Report } from '../report.ts';
-import { dial } from '../../core/runtime/index.ts';
+import type { PodSockets } from '../sockets.ts';
 
 /** What the inbound paths need to know of the pod they work for. */
 export interface InboundPod {
   readonly uid: string;
+  readonly sockets: PodSockets;
   track(live: LiveConnection): () => void;
 }
 
 /** Connects to the app with the client's own address as source; APP_UNREACHABLE or APP_TIMEOUT. */
 export async function dialApp(
   ctx: ZtunnelContext,
+  pod: InboundPod,
   target: IpPort,
   client: IpPort,
   signal: AbortSignal,
@@ -26,7 +28,7 @@ export async function dialApp(
   const { clock, config } = ctx;
   try {
     const options = { clock, keepalive: config.keepalive, from: client.ip, signal };
-    return await dial(target, options);
+    return await pod.sockets.dial(target, { ...options, keepSource: true });
   } catch (error) {
     const fault = fromUnknown(error);
     if (fault.code === 'DIAL_TIMEOUT') throw new MeshError('APP_TIMEOUT', { cause: error });

@@ -191,7 +191,7 @@ async function reachApp(
   const left = new AbortController();
   incoming.stream.once('close', () => left.abort(new MeshError('PEER_RESET')));
   const signal = AbortSignal.any([guard.signal, left.signal]);
-  const app = await dialApp(ctx, plan.dial, client, signal);
+  const app = await dialApp(ctx, pod, plan.dial, client, signal);
   if (incoming.stream.destroyed) {
     resetStream(app);
     throw new MeshError('PEER_RESET', { detail: 'the peer left before the answer' });

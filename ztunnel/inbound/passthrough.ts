@@ -47,7 +47,7 @@ export async function carryPlaintext(
   socket.once('close', () => left.abort(new MeshError('PEER_RESET')));
   try {
     const signal = AbortSignal.any([guard.signal, left.signal]);
-    const app = await dialApp(ctx, captured.target, captured.source, signal);
+    const app = await dialApp(ctx, pod, captured.target, captured.source, signal);
     const { source, target } = captured;
     const live = {
       direction: 'inbound',

@@ -18,7 +18,7 @@ import type { ZtunnelContext } from '../context.ts';
 import { ports } from '../ports.ts';
 import { refuseApp } from '../refusal.ts';
 import type { Report, ReportFacts } from '../report.ts';
-import { dial } from '../../core/runtime/index.ts';
+import type { PodSockets } from '../sockets.ts';
 import { type OutboundPlan, planOutbound } from './plan.ts';
 import {
   connectHeaders,
@@ -33,6 +33,7 @@ import {
 export interface OutboundPod {
   readonly uid: string;
   readonly pool: TunnelPool;
+  readonly sockets: PodSockets;
   /** Registers a running connection until the returned function is called. */
   track(live: LiveConnection): () => void;
 }
@@ -194,11 +195,12 @@ async function openTunnel(
  * its policy applies: in `addressed` mode nothing else would capture the connection.
  */
 async function openPlain(call: Call, plan: Extract<Carried, { do: 'pass' }>): Promise<Duplex> {
-  const { ctx, captured, signal } = call;
+  const { ctx, captured, signal, pod } = call;
   const { clock, config } = ctx;
+  const { sockets } = pod;
   const options = { clock, keepalive: config.keepalive, from: captured.source.ip, signal };
-  if (!ctx.serves(plan.dial.ip)) return dial(plan.dial, options);
-  const socket = await dial({ ip: plan.dial.ip, port: ports.inboundPlaintext }, options);
+  if (!ctx.serves(plan.dial.ip)) return sockets.dial(plan.dial, options);
+  const socket = await sockets.dial({ ip: plan.dial.ip, port: ports.inboundPlaintext }, options);
   socket.write(printHeader(captured.source, plan.dial));
   return socket;
 }

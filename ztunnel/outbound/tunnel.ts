@@ -24,7 +24,7 @@ import {
 } from '../../core/model/index.ts';
 import type { ZtunnelContext } from '../context.ts';
 import type { TunnelFacts } from '../report.ts';
-import { dial } from '../../core/runtime/index.ts';
+import type { PodSockets } from '../sockets.ts';
 import type { OutboundPlan } from './plan.ts';
 
 /** Everything about how to reach a next hop; the pool's key is all of it (style-models.md practice 7). */
@@ -54,15 +54,20 @@ export function peerOf(plan: TunnelPlan, from: Workload, address: IpAddress | un
 }
 
 /** Rejects with the MeshError of the step that failed. */
-export async function dialTunnel(ctx: ZtunnelContext, peer: Peer): Promise<Dialled<TunnelFacts>> {
+export async function dialTunnel(
+  ctx: ZtunnelContext,
+  sockets: PodSockets,
+  peer: Peer,
+): Promise<Dialled<TunnelFacts>> {
   const { clock, config, log } = ctx;
   const cert = await ctx.certs.get(peer.source);
-  const socket = await dial(peer.dial, {
+  const dialling = sockets.dial(peer.dial, {
     clock,
     keepalive: config.keepalive,
     from: peer.from,
     halfOpen: false,
-  }).catch((error: unknown) => {
+  });
+  const socket = await dialling.catch((error: unknown) => {
     const fault = fromUnknown(error, 'DIAL_REFUSED');
     if (fault.code !== 'DIAL_TIMEOUT') throw fault;
     const detail = `connection timed out, maybe a NetworkPolicy is blocking HBONE port ${peer.dial.port}`;

@@ -4,6 +4,7 @@ import type { Clock, IpAddress, Log, Timer } from '../../core/base/index.ts';
 import type { SpiffeId } from '../../core/model/index.ts';
 import type { ZtunnelContext } from '../context.ts';
 import { PodProxy } from './pod-proxy.ts';
+import type { PodNamespace } from '../sockets.ts';
 import type { PodAnswer } from './pod-source.ts';
 import {
   type PodAction,
@@ -32,6 +33,8 @@ export class PodManager {
   readonly #proxies = new Map<string, PodProxy>();
   readonly #drains = new Map<string, Timer>();
   readonly #byAddress = new Map<IpAddress, PodProxy>();
+  /** Handles of namespaces, by pod uid: closed when the pod is none of ours any more. */
+  readonly #namespaces = new Map<string, PodNamespace>();
   #connected = false;
   #retry: Timer | undefined;
   #stopped = false;
@@ -53,6 +56,7 @@ export class PodManager {
 
   async handle(request: PodRequest): Promise<PodAnswer> {
     const { actions, error, broken } = this.#state.step(request);
+    if (request.kind === 'add') this.#adopt(request.pod, actions);
     let failed: string | undefined;
     for (const action of actions) failed = (await this.#perform(action)) ?? failed;
     this.#changed();
@@ -89,6 +93,31 @@ export class PodManager {
     for (const p of this.#proxies.values()) p.stop();
     this.#proxies.clear();
     this.#byAddress.clear();
+    for (const netns of this.#namespaces.values()) netns.close();
+    this.#namespaces.clear();
+  }
+
+  /** A handle that came with an `add`: kept if the pod is started with it. */
+  #adopt(pod: PodInfo, actions: readonly PodAction[]): void {
+    const { netns, uid } = pod;
+    if (!netns) return;
+    if (!actions.some((a) => a.do === 'start' && a.pod.uid === uid)) {
+      netns.close();
+      return;
+    }
+    const old = this.#namespaces.get(uid);
+    this.#namespaces.set(uid, netns);
+    // The proxy that still runs with it is stopped in this very tick, before the new one starts.
+    old?.close();
+  }
+
+  #closeNamespaces(): void {
+    const known = new Set(this.#state.all().map(({ info }) => info.uid));
+    for (const [uid, netns] of this.#namespaces) {
+      if (known.has(uid)) continue;
+      this.#namespaces.delete(uid);
+      netns.close();
+    }
   }
 
   async #perform(action: PodAction): Promise<string | undefined> {
@@ -172,6 +201,7 @@ export class PodManager {
   }
 
   #changed(): void {
+    this.#closeNamespaces();
     const { activeProxies, pendingProxies } = this.#options.context().reports.metrics;
     activeProxies.set({}, this.#proxies.size);
     pendingProxies.set({}, this.#state.pending().length);

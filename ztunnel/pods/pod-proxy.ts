@@ -9,7 +9,6 @@ import {
 } from '../../core/base/index.ts';
 import { type HboneServer, Pool } from '../../core/hbone/index.ts';
 import { type SpiffeId, type Workload, workloadSpiffeId } from '../../core/model/index.ts';
-import { targetFromHeader } from '../capture/original-target.ts';
 import { answerSocks, readSocksTarget } from '../capture/socks5.ts';
 import { waitFor, type ZtunnelContext } from '../context.ts';
 import { acceptTunnel, type HbonePod } from '../inbound/inbound.ts';
@@ -24,7 +23,8 @@ import { dialTunnel, type Peer, peerKey, type TunnelPool } from '../outbound/tun
 import { isOwnPort, ports } from '../ports.ts';
 import { refuseApp } from '../refusal.ts';
 import type { TunnelFacts } from '../report.ts';
-import { type Listener, listen, remoteOf } from '../../core/runtime/index.ts';
+import { addressedSockets, namespaceSockets, type PodSockets } from '../sockets.ts';
+import { type Listener, remoteOf } from '../../core/runtime/index.ts';
 import type { PodInfo } from './pod-state.ts';
 
 const knownMs = 5_000;
@@ -33,6 +33,7 @@ export class PodProxy implements OutboundPod, HbonePod {
   readonly uid: string;
   readonly info: PodInfo;
   readonly pool: TunnelPool;
+  readonly sockets: PodSockets;
   readonly #ctx: ZtunnelContext;
   readonly #live = new Set<LiveConnection>();
   readonly #tunnels = new Set<{ readonly server: HboneServer; readonly facts: TunnelFacts }>();
@@ -46,10 +47,13 @@ export class PodProxy implements OutboundPod, HbonePod {
     this.#ctx = ctx;
     this.uid = info.uid;
     this.info = info;
+    this.sockets = info.netns
+      ? namespaceSockets(info.netns, ctx.config)
+      : addressedSockets(info.addresses, ctx.config, ctx.clock);
     this.pool = new Pool<Peer, TunnelFacts>({
       clock: ctx.clock,
       keyOf: peerKey,
-      dial: (peer) => dialTunnel(ctx, peer),
+      dial: (peer) => dialTunnel(ctx, this.sockets, peer),
       limits: {
         streamsPerTunnel: ctx.config.poolStreams,
         unusedMs: ctx.config.poolUnusedMs,
@@ -60,20 +64,20 @@ export class PodProxy implements OutboundPod, HbonePod {
 
   /** Binds every listener or none; rejects with an error that names the address. */
   async start(): Promise<void> {
-    const { keepalive, socks5 } = this.#ctx.config;
+    const { socks5 } = this.#ctx.config;
     const bound: Listener[] = [];
+    const on = async (
+      port: number,
+      work: (socket: Socket, at: IpAddress) => void,
+    ): Promise<void> => {
+      const how = { halfOpen: port !== ports.hbone, local: port === ports.socks5 };
+      bound.push(...(await this.sockets.listen(port, how, this.#counted(port, work))));
+    };
     try {
-      for (const ip of this.info.addresses) {
-        const on = async (port: number, work: (socket: Socket) => void): Promise<void> => {
-          const halfOpen = port !== ports.hbone;
-          const counted = this.#counted(port, work);
-          bound.push(await listen({ ip, port }, counted, { keepalive, halfOpen }));
-        };
-        await on(ports.outbound, (s) => void this.#outbound(s));
-        await on(ports.inboundPlaintext, (s) => void this.#plaintext(s, ip));
-        await on(ports.hbone, (s) => void acceptTunnel(this.#ctx, this, s));
-        if (socks5) await on(ports.socks5, (s) => void this.#socks(s, ip));
-      }
+      await on(ports.outbound, (s) => void this.#outbound(s));
+      await on(ports.inboundPlaintext, (s, at) => void this.#plaintext(s, at));
+      await on(ports.hbone, (s) => void acceptTunnel(this.#ctx, this, s));
+      if (socks5) await on(ports.socks5, (s, at) => void this.#socks(s, at));
     } catch (error) {
       for (const l of bound) l.close();
       throw error;
@@ -169,10 +173,13 @@ export class PodProxy implements OutboundPod, HbonePod {
   }
 
   /** Every accepted socket is counted, limited per pod, and known until it closes. */
-  #counted(port: number, work: (socket: Socket) => void): (socket: Socket) => void {
+  #counted(
+    port: number,
+    work: (socket: Socket, at: IpAddress) => void,
+  ): (socket: Socket, at: IpAddress) => void {
     const reporter = port === ports.outbound || port === ports.socks5 ? 'source' : 'destination';
     const { socketsOpen } = this.#ctx.reports.metrics;
-    return (socket) => {
+    return (socket, at) => {
       if (this.#sockets.size >= 2 * this.#ctx.config.maxConnectionsPerPod) {
         this.#ctx.reports.metrics.refusals.add({ reporter, reason: 'STREAM_LIMIT' });
         socket.resetAndDestroy();
@@ -184,7 +191,7 @@ export class PodProxy implements OutboundPod, HbonePod {
         this.#sockets.delete(socket);
         socketsOpen.add({ reporter }, -1);
       });
-      work(socket);
+      work(socket, at);
     };
   }
 
@@ -196,7 +203,7 @@ export class PodProxy implements OutboundPod, HbonePod {
     }
     let target = unknownTarget(source);
     try {
-      target = await targetFromHeader(socket, this.#ctx.clock);
+      target = await this.sockets.target(socket);
       await this.#carryOut(socket, source, target);
     } catch (error) {
       refuseUnplanned(this.#ctx, this.uid, socket, source, target, fromUnknown(error));
@@ -217,10 +224,17 @@ export class PodProxy implements OutboundPod, HbonePod {
     }
     let target: IpPort = { ip: localIp, port: ports.inboundPlaintext };
     try {
-      target = await targetFromHeader(socket, this.#ctx.clock);
+      target = await this.sockets.target(socket);
       const workload = await this.known();
       if (!workload) throw new MeshError('UNKNOWN_LOCAL_WORKLOAD', { detail: this.#describe() });
-      await carryPlaintext(this.#ctx, this, workload, socket, { source, target }, localIp);
+      await carryPlaintext(
+        this.#ctx,
+        this,
+        workload,
+        socket,
+        { source, target },
+        this.info.netns ? target.ip : localIp,
+      );
     } catch (error) {
       const facts = {
         direction: 'inbound',

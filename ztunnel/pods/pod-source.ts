@@ -1,6 +1,5 @@
-// The conversation with the node agent over a unix stream socket: hello, requests answered one by one,
+// The conversation with the node agent over a unix socket: hello, requests answered one by one,
 // reconnect with back-off (ztunnel-protocol.md 9.2). What a request means is pod-state.ts.
-import net from 'node:net';
 import {
   backoffDelay,
   type Clock,
@@ -11,7 +10,9 @@ import {
   type Timer,
 } from '../../core/base/index.ts';
 import { decode, encode } from '../../core/rpc/index.ts';
-import { FrameReader, frame } from './frames.ts';
+import { closeFd } from '../../core/linux/index.ts';
+import { PodNamespace } from '../sockets.ts';
+import type { Link, OpenLink } from './link.ts';
 import { type PodRequest, readAddresses } from './pod-state.ts';
 
 export interface PodAnswer {
@@ -22,6 +23,9 @@ export interface PodAnswer {
 
 export interface PodSourceOptions {
   readonly path: string;
+  readonly open: OpenLink;
+  /** An `add` brings the pod's namespace with it. */
+  readonly namespaces: boolean;
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
@@ -36,7 +40,7 @@ const maxErrorText = 500;
 
 export class PodSource {
   readonly #options: PodSourceOptions;
-  #socket: net.Socket | undefined;
+  #link: Link | undefined;
   #timer: Timer | undefined;
   #attempt = 0;
   #stopped = false;
@@ -46,40 +50,33 @@ export class PodSource {
   }
 
   start(): void {
-    const socket = net.connect(this.#options.path);
-    this.#socket = socket;
+    const { log, path, open } = this.#options;
     let up = false;
     let order = Promise.resolve();
-    const reader = new FrameReader();
-    socket.on('error', (error) => {
-      if (up) this.#options.log.warn('node agent connection failed', { error });
+    const link = open(path, {
+      connected: () => {
+        up = true;
+        this.#attempt = 0;
+        log.info('connected to the node agent', { socket: path });
+        this.#options.connected();
+        link.send(encode('istio.workload.zds.ZdsHello', { version: 1 }));
+      },
+      message: (bytes, fds) => {
+        order = order.then(() => this.#answer(link, bytes, fds));
+      },
+      closed: (error) => {
+        if (up && error) log.warn('node agent connection failed', { error });
+        if (up) this.#options.disconnected();
+        this.#again();
+      },
     });
-    socket.once('connect', () => {
-      up = true;
-      this.#attempt = 0;
-      this.#options.log.info('connected to the node agent', { socket: this.#options.path });
-      this.#options.connected();
-      socket.write(frame(encode('istio.workload.zds.ZdsHello', { version: 1 })));
-    });
-    socket.on('data', (chunk) => {
-      const messages = reader.push(chunk as Buffer);
-      if (!messages) {
-        this.#options.log.warn('message from the node agent is too long', {});
-        socket.destroy();
-        return;
-      }
-      for (const bytes of messages) order = order.then(() => this.#answer(socket, bytes));
-    });
-    socket.once('close', () => {
-      if (up) this.#options.disconnected();
-      this.#again();
-    });
+    this.#link = link;
   }
 
   stop(): void {
     this.#stopped = true;
     this.#timer?.cancel();
-    this.#socket?.destroy();
+    this.#link?.close();
   }
 
   #again(): void {
@@ -90,27 +87,43 @@ export class PodSource {
     this.#timer = clock.after(wait, () => this.start());
   }
 
-  async #answer(socket: net.Socket, bytes: Uint8Array): Promise<void> {
-    if (socket.destroyed) return;
-    const answer = await this.#carryOut(bytes);
+  async #answer(link: Link, bytes: Uint8Array, fds: readonly number[]): Promise<void> {
+    if (!link.isOpen) return closeAll(fds);
+    const answer = await this.#carryOut(bytes, fds);
     if (answer.error !== undefined) {
       this.#options.log.warn('request of the node agent refused', { error: answer.error });
     }
-    if (socket.destroyed) return;
+    if (!link.isOpen) return;
     const error = (answer.error ?? '').slice(0, maxErrorText);
-    socket.write(frame(encode('istio.workload.zds.WorkloadResponse', { ack: { error } })));
-    if (answer.broken) socket.end();
+    link.send(encode('istio.workload.zds.WorkloadResponse', { ack: { error } }));
+    if (answer.broken) link.close();
   }
 
-  async #carryOut(bytes: Uint8Array): Promise<PodAnswer> {
+  async #carryOut(bytes: Uint8Array, fds: readonly number[]): Promise<PodAnswer> {
     try {
       const request = readRequest(bytes);
-      if (typeof request === 'string') return { error: request, broken: true };
-      return await this.#options.handle(request);
+      const wrong = typeof request === 'string' ? request : this.#wrongCount(request, fds.length);
+      if (typeof request === 'string' || wrong !== undefined) {
+        closeAll(fds);
+        return { error: wrong ?? '', broken: true };
+      }
+      const [fd] = fds;
+      if (request.kind !== 'add' || fd === undefined) return await this.#options.handle(request);
+      const netns = new PodNamespace(fd);
+      return await this.#options.handle({ ...request, pod: { ...request.pod, netns } });
     } catch (error) {
       return { error: printable(fromUnknown(error).message) };
     }
   }
+
+  #wrongCount(request: PodRequest, count: number): string | undefined {
+    const expected = request.kind === 'add' && this.#options.namespaces ? 1 : 0;
+    return count === expected ? undefined : `${count} descriptors where ${expected} belong`;
+  }
+}
+
+function closeAll(fds: readonly number[]): void {
+  for (const fd of fds) closeFd(fd);
 }
 
 /** A request, or what is wrong with it. */

@@ -1,6 +1,7 @@
 // Which pods this node's proxy serves, as the node agent tells it (ztunnel-protocol.md 9.2): pure, the same
 // in every mode. A request goes in, what to do and how to answer comes out; only the transport differs.
 import { type IpAddress, parseIp } from '../../core/base/index.ts';
+import type { PodNamespace } from '../sockets.ts';
 
 export interface PodInfo {
   /** Kubernetes pod uid, not the mesh's workload uid. */
@@ -10,6 +11,8 @@ export interface PodInfo {
   readonly serviceAccount: string;
   /** Where its proxy listens in `addressed` mode. */
   readonly addresses: readonly IpAddress[];
+  /** Its network namespace in `shared` mode. */
+  readonly netns?: PodNamespace | undefined;
 }
 
 export type PodRequest =
@@ -127,7 +130,7 @@ export class PodState {
   #check(pod: PodInfo): string | undefined {
     if (pod.uid === '' || pod.name === '' || pod.namespace === '')
       return 'incomplete workload info';
-    if (pod.addresses.length === 0) return 'a pod needs an address in this mode';
+    if (pod.addresses.length === 0 && !pod.netns) return 'a pod needs an address in this mode';
     const other = this.#sharing(pod).find(({ phase }) => phase !== 'draining');
     return other && `address in use by pod ${other.info.namespace}/${other.info.name}`;
   }
@@ -165,6 +168,7 @@ function samePod(a: PodInfo, b: PodInfo): boolean {
     a.name === b.name &&
     a.namespace === b.namespace &&
     a.serviceAccount === b.serviceAccount &&
+    a.netns?.id === b.netns?.id &&
     a.addresses.join() === b.addresses.join()
   );
 }
