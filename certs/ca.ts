@@ -75,6 +75,11 @@ const workloadProfile = (id: SpiffeId): Profile => ({
   names: { critical: true, uris: [id] },
 });
 
+const rootProfile: Profile = {
+  ca: { is: true },
+  keyUsage: { critical: true, usages: ['keyCertSign', 'crlSign'] },
+};
+
 /** A self-signed P-256 root for `trustDomain`, ten years unless told; its own signing certificate (S33). */
 export async function createCa(options: {
   readonly trustDomain: string;
@@ -89,13 +94,31 @@ export async function createCa(options: {
     notAfterMs: now + (options.days ?? 3650) * dayMs,
     subject: `O=${options.trustDomain}`,
     publicKey,
-    profile: {
-      ca: { is: true },
-      keyUsage: { critical: true, usages: ['keyCertSign', 'crlSign'] },
-    },
+    profile: rootProfile,
     signingKey: createPrivateKey(keyPem),
   });
   return loadCa({ certPem, keyPem, chainPem: '', rootPem: certPem }, options);
+}
+
+/**
+ * The same self-signed root with a later end: same key and name, so that what was signed before is good below
+ * either. Both are in the new bundle (S37).
+ */
+export async function renewRoot(
+  material: CaMaterial,
+  options: { readonly clock: Clock; readonly trustDomain: string; readonly days?: number },
+): Promise<CaMaterial> {
+  const now = options.clock.now();
+  const certPem = await issueCertificate({
+    serialHex: randomSerial(),
+    notBeforeMs: now - backdateMs,
+    notAfterMs: now + (options.days ?? 3650) * dayMs,
+    subject: `O=${options.trustDomain}`,
+    publicKey: publicKeyOf(material.keyPem),
+    profile: rootProfile,
+    signingKey: createPrivateKey(material.keyPem),
+  });
+  return { ...material, certPem, rootPem: mergeRoots([certPem, material.rootPem]) };
 }
 
 /** Uses existing material. Throws `CaError` if key and certificate do not fit or it is no CA. */

@@ -7,6 +7,7 @@ export {
   defaultTtlSeconds,
   loadCa,
   maxTtlSeconds,
+  renewRoot,
   type ServerCertificate,
   type SignedChain,
   type SignWorkload,

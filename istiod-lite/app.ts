@@ -1,5 +1,4 @@
 // Composition root of the control plane: CA, watches, translation, snapshots, servers, in that order.
-import type { CertificateAuthority, ServerCertificate } from '../certs/index.ts';
 import {
   type Clock,
   type DebounceState,
@@ -12,7 +11,10 @@ import { type KubeClient, type KubeObject, type Resource, resources } from '../c
 import { Readiness, type OpsServer, serveOps } from '../core/runtime/index.ts';
 import { type RpcServer, serveRpc } from '../core/rpc/index.ts';
 import { addressType, authorizationType, serviceConfigType } from '../core/xds/index.ts';
+import { type Authority, openAuthority } from './ca/authority.ts';
+import { RateLimit } from './ca/rate-limit.ts';
 import { makeCreateCertificate } from './ca/serve.ts';
+import { ServerCertificateRenewal, signServerCertificate } from './ca/server-certificate.ts';
 import {
   ClusterState,
   type EventType,
@@ -28,8 +30,7 @@ import {
   gatewayNameLabel,
   watchedGatewayKinds,
 } from './gateway/index.ts';
-import { openCa } from './kube/ca-secret.ts';
-import { RootConfigMaps } from './kube/root-config-map.ts';
+import { NamespaceConfigMaps } from './kube/config-maps.ts';
 import { StatusWriter } from './kube/status.ts';
 import { readTemplate } from './kube/template.ts';
 import { type CallerIdentity, TokenReviewer } from './kube/token-review.ts';
@@ -60,8 +61,6 @@ const watched: readonly [Kind, Resource][] = [
 ];
 
 const isMeshKind = (kind: Kind | GatewayKind): kind is Kind => watched.some(([k]) => k === kind);
-
-const serverTtlSeconds = 24 * 3600 * 30;
 
 /** Watch events → debounce → translate → publish → streams. */
 class Pipeline {
@@ -176,9 +175,7 @@ class Pipeline {
     try {
       this.#gateway.touch(touched);
       const outputs = this.#translator.translate(this.#cluster, touched);
-      for (const { key, status } of outputs.statuses) {
-        if (status.type !== 'WaypointAccepted') this.#status.want(key, status);
-      }
+      for (const { key, status } of outputs.statuses) this.#status.want(key, status);
       const bound = { ...outputs, ...this.#gateway.withWaypoints(outputs) };
       const grew = this.#publisher.publish({ ...bound, configs: this.#gateway.configs() });
       this.#gateway.reconcile();
@@ -198,19 +195,6 @@ class Pipeline {
     log.debug('published', { revision: snapshots.revision });
     this.#published();
   }
-}
-
-function serverCertificate(
-  ca: CertificateAuthority,
-  config: IstiodConfig,
-): Promise<ServerCertificate> {
-  const dns = ['istiod', 'istiod-remote', 'istio-pilot'].map((n) => `${n}.${config.namespace}.svc`);
-  if (config.revision !== 'default') dns.push(`istiod-${config.revision}.${config.namespace}.svc`);
-  return ca.signServer({
-    dns: [...dns, 'localhost'],
-    ips: ['127.0.0.1'],
-    ttlSeconds: serverTtlSeconds,
-  });
 }
 
 export async function startIstiodLite(config: IstiodConfig, deps: IstiodDeps): Promise<Istiod> {
@@ -251,22 +235,48 @@ export async function startIstiodLite(config: IstiodConfig, deps: IstiodDeps): P
   });
   const monitoring = await serveOps({ host, port: config.monitoringPort, routes, log });
 
-  const ca = await openCa(kube, config.namespace, config.trustDomain, clock, log.child('ca'));
+  const changed = (): void => {
+    for (const p of published) p.again();
+    void renewal?.now();
+  };
+  const { namespace, trustDomain, caDirectory: directory } = config;
+  const caLog = log.child('ca');
+  const refused = (): void => metrics.caRefused.add({});
+  const authority = await openAuthority({
+    kube,
+    namespace,
+    trustDomain,
+    directory,
+    clock,
+    changed,
+    refused,
+    log: caLog,
+  }).catch(async (error: unknown) => {
+    await Promise.all([http.stop(), monitoring.stop()]);
+    throw error;
+  });
+  let renewal: ServerCertificateRenewal | undefined;
   readiness.done('certificate authority');
-  const roots = new RootConfigMaps(kube, () => ca.material.rootPem, clock, log.child('ca'));
-  roots.start();
-  pipeline.start((name, present) => roots.namespace(name, present));
+  const published = [
+    { name: 'istio-ca-root-cert', key: 'root-cert.pem', text: () => authority.rootPem },
+    { name: 'istio-ca-crl', key: 'ca-crl.pem', text: () => authority.crlPem },
+  ].map((what) => new NamespaceConfigMaps(kube, what, clock, caLog));
+  for (const p of published) p.start();
+  pipeline.start((name, present) => {
+    for (const p of published) p.namespace(name, present);
+  });
   await pipeline.synced;
   readiness.done('cluster state');
 
-  const server = await serveCalls(config, { ca, cluster, tokens, xds, metrics, log });
-  const renewal = renewServerCertificate(config, ca, server, clock, log);
+  const server = await serveCalls(config, { authority, cluster, tokens, xds, metrics, clock, log });
+  const own = new ServerCertificateRenewal(() => authority.ca, config, server, clock, caLog);
+  renewal = own;
+  authority.start();
   readiness.done('listeners');
   log.info('ready', { xds: server.port, http: http.port, monitoring: monitoring.port });
   return {
     addresses: { xds: server.port, http: http.port, monitoring: monitoring.port },
-    stop: () =>
-      stopAll([renewal, () => pipeline.stop(), () => roots.stop()], server, [http, monitoring]),
+    stop: () => stopAll([authority, own, pipeline, ...published], server, [http, monitoring]),
   };
 }
 
@@ -278,8 +288,12 @@ function gatewayOfPod(cluster: ClusterState, who: CallerIdentity): string | unde
   return name && `${who.namespace}/${name}`;
 }
 
-async function stopAll(first: (() => void)[], server: RpcServer, ops: OpsServer[]): Promise<void> {
-  for (const stop of first) stop();
+async function stopAll(
+  first: { stop(): void }[],
+  server: RpcServer,
+  ops: OpsServer[],
+): Promise<void> {
+  for (const f of first) f.stop();
   await server.stop(1_000);
   await Promise.all(ops.map((o) => o.stop()));
 }
@@ -287,24 +301,26 @@ async function stopAll(first: (() => void)[], server: RpcServer, ops: OpsServer[
 async function serveCalls(
   config: IstiodConfig,
   d: {
-    ca: CertificateAuthority;
+    authority: Authority;
     cluster: ClusterState;
     tokens: TokenReviewer;
     xds: XdsServer;
     metrics: IstiodMetrics;
+    clock: Clock;
     log: Log;
   },
 ): Promise<RpcServer> {
   const { trustDomain, trustDomainAliases, trustedNodeAccounts } = config;
   const createCertificate = makeCreateCertificate({
-    ca: () => d.ca,
+    ca: () => d.authority.ca,
     cluster: d.cluster,
     tokens: d.tokens,
     rules: { trustDomain, trustDomainAliases, trustedNodeAccounts },
+    limit: new RateLimit(config.caRate, d.clock),
     metrics: d.metrics,
     log: d.log.child('ca'),
   });
-  const own = await serverCertificate(d.ca, config);
+  const own = await signServerCertificate(d.authority.ca, config);
   const host = config.bindAddress.includes(':') ? `[${config.bindAddress}]` : config.bindAddress;
   return serveRpc({
     host,
@@ -313,31 +329,4 @@ async function serveCalls(
     handlers: { unary: { createCertificate }, bidi: { deltaAggregatedResources: d.xds.open } },
     log: d.log.child('rpc'),
   });
-}
-
-/** At half of its life; returns the stop. */
-function renewServerCertificate(
-  config: IstiodConfig,
-  ca: CertificateAuthority,
-  server: RpcServer,
-  clock: Clock,
-  log: Log,
-): () => void {
-  let timer: Timer;
-  const arm = (ms: number): void => {
-    timer = clock.after(ms, () => {
-      serverCertificate(ca, config).then(
-        (own) => {
-          server.replaceMaterial({ certChainPem: own.chainPem, keyPem: own.keyPem });
-          arm(serverTtlSeconds * 500);
-        },
-        (error: unknown) => {
-          log.error('cannot renew the server certificate', { error });
-          arm(60_000);
-        },
-      );
-    });
-  };
-  arm(serverTtlSeconds * 500);
-  return () => timer.cancel();
 }

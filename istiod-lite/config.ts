@@ -1,5 +1,6 @@
 // Environment → configuration of the control plane, all mistakes reported together.
 import type { Result } from '../core/base/index.ts';
+import type { RateLimitPlan } from './ca/rate-limit.ts';
 import { EnvReader, type EnvVariable } from '../core/runtime/index.ts';
 
 export interface IstiodConfig {
@@ -13,6 +14,10 @@ export interface IstiodConfig {
   readonly trustDomain: string;
   readonly trustDomainAliases: readonly string[];
   readonly clusterDomain: string;
+  /** Where an operator's CA may be mounted. */
+  readonly caDirectory: string;
+  /** Certificates that one caller may have issued. */
+  readonly caRate: RateLimitPlan;
   readonly network: string;
   readonly revision: string;
   readonly kubeconfig: string | undefined;
@@ -55,6 +60,31 @@ function read(r: EnvReader): IstiodConfig {
       'Other trust domains whose identities are issued on request, while a mesh is renamed.',
     ),
     clusterDomain: r.text('CLUSTER_DOMAIN', 'cluster.local', 'DNS domain of services.'),
+    caDirectory: r.text(
+      'ROOT_CA_DIR',
+      '/etc/cacerts',
+      'Directory of a plugged-in CA, if there is one.',
+    ),
+    caRate: {
+      perSecond: r.integer(
+        'CA_ISSUANCE_PER_SECOND',
+        50,
+        'Certificates a second that one caller may have issued.',
+        {
+          min: 1,
+          max: 100_000,
+        },
+      ),
+      burst: r.integer(
+        'CA_ISSUANCE_BURST',
+        2_000,
+        'Certificates that one caller may have issued at once.',
+        {
+          min: 1,
+          max: 1_000_000,
+        },
+      ),
+    },
     network: r.text('NETWORK', '', 'Network of this cluster’s pods.'),
     revision: r.text('REVISION', 'default', 'Revision this control plane answers for.'),
     kubeconfig: r.optional('KUBECONFIG', 'Kubeconfig; absent = the pod’s own account.'),

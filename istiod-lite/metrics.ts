@@ -31,6 +31,10 @@ export function istiodMetrics() {
       name: 'citadel_server_success_cert_issuance_count',
       help: 'Certificates issued',
     }),
+    caRefused: registry.counter({
+      name: 'ambient_ca_replacements_refused_total',
+      help: 'Changes of the CA that would have failed requests and were not taken',
+    }),
     rootExpiry: registry.gauge({
       name: 'citadel_server_root_cert_expiry_timestamp',
       help: 'End of the root certificate, seconds since the epoch',

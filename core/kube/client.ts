@@ -95,8 +95,8 @@ export async function connectKube(options: KubeOptions): Promise<KubeClient> {
     },
     watch(r, handlers, q) {
       const makeWatch = (c: typeof config): InstanceType<typeof k8s.Watch> => new k8s.Watch(c);
-      const fieldSelector = q?.fieldSelector;
-      const deps = { config, makeWatch, rest, clock, random, log, fieldSelector };
+      const { fieldSelector, namespace } = q ?? {};
+      const deps = { config, makeWatch, rest, clock, random, log, fieldSelector, namespace };
       const w = new ResourceWatch(deps, r, handlers);
       return () => w.stop();
     },

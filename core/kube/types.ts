@@ -153,7 +153,11 @@ export interface KubeClient {
   ): Promise<KubeObject>;
   remove(r: Resource, namespace: string | undefined, name: string): Promise<void>;
   /** Lists, watches, resumes, re-lists after 410, backs off, and waits for resources that come later. */
-  watch(r: Resource, handlers: WatchHandlers, query?: { fieldSelector?: string }): () => void;
+  watch(
+    r: Resource,
+    handlers: WatchHandlers,
+    query?: { fieldSelector?: string; namespace?: string },
+  ): () => void;
   /** A connection to a port of a pod, through the API server. */
   dialPod(namespace: string, pod: string, port: number): Promise<Duplex>;
   exec(

@@ -24,6 +24,8 @@ export interface WatchDeps {
   readonly log: Log;
   /** Narrows list and watch to some objects. */
   readonly fieldSelector?: string | undefined;
+  /** Absent = all namespaces. */
+  readonly namespace?: string | undefined;
 }
 
 export class ResourceWatch {
@@ -62,7 +64,10 @@ export class ResourceWatch {
     try {
       const { fieldSelector } = this.#d;
       const query = fieldSelector ? `?fieldSelector=${encodeURIComponent(fieldSelector)}` : '';
-      list = (await this.#d.rest.json('GET', resourcePath(this.#r) + query)) as typeof list;
+      list = (await this.#d.rest.json(
+        'GET',
+        resourcePath(this.#r, this.#d.namespace) + query,
+      )) as typeof list;
     } catch (error) {
       if (error instanceof KubeError && error.code === 404) {
         this.#replace([]);
@@ -119,7 +124,7 @@ export class ResourceWatch {
     if (this.#stopped) return;
     let expired = false;
     this.#abort = await this.#d.makeWatch(this.#d.config).watch(
-      resourcePath(this.#r),
+      resourcePath(this.#r, this.#d.namespace),
       {
         resourceVersion: this.#version,
         allowWatchBookmarks: true,

@@ -133,7 +133,6 @@ function deployment(
     ['CLUSTER_ID', m.clusterId],
     ['NETWORK', m.network],
     ['GATEWAY_NAME', g.name],
-    ['GATEWAY_KIND', isWaypoint(spec) ? 'waypoint' : 'ingress'],
   ].map(([name, value]) => ({ name, value }));
   const containers = (podSpec['containers'] as Json[] | undefined) ?? [];
   return {

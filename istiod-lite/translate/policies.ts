@@ -17,17 +17,17 @@ import {
 import type { AuthorizationPolicyFacts, RuleFacts, Texts } from '../cluster/index.ts';
 
 export interface PolicyStatus {
-  /** Who the condition speaks for: node proxies, or waypoints (policies with targetRefs). */
-  readonly type: 'ZtunnelAccepted' | 'WaypointAccepted';
+  readonly type: 'ZtunnelAccepted';
   readonly status: 'True' | 'False';
-  readonly reason: 'Accepted' | 'UnsupportedValue' | 'Invalid' | 'AncestorNotBound';
+  readonly reason: 'Accepted' | 'UnsupportedValue' | 'Invalid';
   readonly message: string;
 }
 
 export interface TranslatedPolicy {
   /** Absent = not for node proxies. */
   readonly policy?: Policy;
-  readonly status: PolicyStatus;
+  /** Absent = a waypoint's to judge (targetRefs). */
+  readonly status?: PolicyStatus;
 }
 
 /** What was found while reading one rule. */
@@ -187,22 +187,12 @@ function explain(
   };
 }
 
-const refused = (reason: PolicyStatus['reason'], message: string): TranslatedPolicy => ({
-  status: { type: 'ZtunnelAccepted', status: 'False', reason, message },
+const refused = (reason: PolicyStatus['reason'], message: string): PolicyStatus => ({
+  type: 'ZtunnelAccepted',
+  status: 'False',
+  reason,
+  message,
 });
-
-/** For waypoints; none is bound to anything in this mesh. */
-function notBound(p: AuthorizationPolicyFacts): TranslatedPolicy {
-  const targets = p.targetRefs.map((t) => `${t.kind} ${p.namespace}/${t.name}`).join(', ');
-  return {
-    status: {
-      type: 'WaypointAccepted',
-      status: 'False',
-      reason: 'AncestorNotBound',
-      message: `${targets} is not bound to a waypoint, so nothing enforces this policy`,
-    },
-  };
-}
 
 const isTrue = (text: string | undefined): boolean | undefined => {
   if (text === undefined) return false;
@@ -214,9 +204,10 @@ export function translatePolicy(
   p: AuthorizationPolicyFacts,
   rootNamespace: string,
 ): TranslatedPolicy {
-  if (p.targetRefs.length > 0) return notBound(p);
+  if (p.targetRefs.length > 0) return {};
   if (p.action !== 'ALLOW' && p.action !== 'DENY') {
-    return refused('UnsupportedValue', `ztunnel does not support the ${p.action} action`);
+    const message = `ztunnel does not support the ${p.action} action`;
+    return { status: refused('UnsupportedValue', message) };
   }
   const all = new Notes();
   const rules: Rule[] = [];
@@ -251,7 +242,7 @@ export function translatePolicy(
       ? refused(
           'Invalid',
           'the selector has no labels and selects no workload; leave it out to select all of the namespace',
-        ).status
+        )
       : explain(p, all, rules.length, dryRun),
   };
 }

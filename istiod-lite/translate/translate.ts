@@ -101,7 +101,7 @@ function translatePolicies(
   for (const a of cluster.authorizationPolicies.all()) {
     const { policy, status } = translatePolicy(a, cluster.rootNamespace);
     if (policy) policies.push(policy);
-    statuses.push({ key: `${a.namespace}/${a.name}`, status });
+    if (status) statuses.push({ key: `${a.namespace}/${a.name}`, status });
   }
   return { policies, statuses };
 }

@@ -4,7 +4,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseAllDocuments } from 'yaml';
-import { silentLog } from '../../core/base/index.ts';
+import { type Log, silentLog } from '../../core/base/index.ts';
 import { connectKube, type KubeClient, type KubeObject, resources } from '../../core/kube/index.ts';
 import { openChannel, type RpcChannel } from '../../core/rpc/index.ts';
 import { systemClock, systemRandom } from '../../core/runtime/index.ts';
@@ -33,7 +33,7 @@ export interface TestCluster {
   apply(yaml: string): Promise<void>;
   /** A bound token of a pod, with the mesh's audience unless told otherwise. */
   token(namespace: string, serviceAccount: string, pod: string, audience?: string): Promise<string>;
-  istiod(): Promise<Istiod>;
+  istiod(more?: { env?: Record<string, string>; log?: Log }): Promise<Istiod>;
   /** A gRPC channel to istiod's 15012 as a pod with that token would open it. */
   channel(istiod: Istiod, token: string): Promise<RpcChannel>;
   stop(): Promise<void>;
@@ -46,6 +46,7 @@ const plurals: Record<string, [string, string, string, boolean]> = {
   ServiceAccount: ['', 'v1', 'serviceaccounts', true],
   Pod: ['', 'v1', 'pods', true],
   Service: ['', 'v1', 'services', true],
+  Secret: ['', 'v1', 'secrets', true],
   ConfigMap: ['', 'v1', 'configmaps', true],
   EndpointSlice: ['discovery.k8s.io', 'v1', 'endpointslices', true],
   AuthorizationPolicy: ['security.istio.io', 'v1', 'authorizationpolicies', true],
@@ -102,7 +103,7 @@ export async function startCluster(): Promise<TestCluster> {
       });
       return token;
     },
-    async istiod() {
+    async istiod({ env = {}, log = silentLog } = {}) {
       const config = readConfig({
         KUBECONFIG: kubeconfig,
         BIND_ADDRESS: '127.0.0.1',
@@ -110,12 +111,15 @@ export async function startCluster(): Promise<TestCluster> {
         HTTP_PORT: '0',
         MONITORING_PORT: '0',
         PILOT_DEBOUNCE_AFTER: '10ms',
+        ...env,
       });
       if (!config.ok) throw new Error('configuration');
-      return startIstiodLite(config.value, { kube, clock: systemClock, log: silentLog });
+      return startIstiodLite(config.value, { kube, clock: systemClock, log });
     },
     async channel(istiod, token) {
-      const secret = await kube.get(resources.secrets, 'istio-system', 'istio-ca-secret');
+      const secret =
+        (await kube.get(resources.secrets, 'istio-system', 'cacerts')) ??
+        (await kube.get(resources.secrets, 'istio-system', 'istio-ca-secret'));
       const data = secret?.['data'] as Record<string, string>;
       const pem = Buffer.from(data['root-cert.pem'] ?? '', 'base64').toString('utf8');
       return openChannel({

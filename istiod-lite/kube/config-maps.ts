@@ -1,14 +1,21 @@
-// The root bundle in every namespace, as ConfigMap `istio-ca-root-cert` (control-plane.md 5.6): written
-// when a namespace appears, restored when somebody deletes or edits it.
+// One text in every namespace, as a ConfigMap: the root bundle, the revocation list (control-plane.md 5.6).
+// Written when a namespace appears or the text changes, restored when somebody deletes or edits it.
 import type { Clock, Log } from '../../core/base/index.ts';
 import { type KubeClient, KubeError, type KubeObject, resources } from '../../core/kube/index.ts';
 
-const configMapName = 'istio-ca-root-cert';
+export interface PublishedText {
+  /** ConfigMap and key in it. */
+  readonly name: string;
+  readonly key: string;
+  /** Absent = nothing to publish now. */
+  readonly text: () => string | undefined;
+}
+
 const skipped = new Set(['kube-public', 'kube-node-lease', 'local-path-storage']);
 
-export class RootConfigMaps {
+export class NamespaceConfigMaps {
   readonly #kube: KubeClient;
-  readonly #root: () => string;
+  readonly #what: PublishedText;
   readonly #clock: Clock;
   readonly #log: Log;
   readonly #namespaces = new Set<string>();
@@ -16,9 +23,9 @@ export class RootConfigMaps {
   readonly #busy = new Set<string>();
   #stopWatch: (() => void) | undefined;
 
-  constructor(kube: KubeClient, root: () => string, clock: Clock, log: Log) {
+  constructor(kube: KubeClient, what: PublishedText, clock: Clock, log: Log) {
     this.#kube = kube;
-    this.#root = root;
+    this.#what = what;
     this.#clock = clock;
     this.#log = log;
   }
@@ -26,7 +33,7 @@ export class RootConfigMaps {
   start(): void {
     const note = (o: KubeObject, gone: boolean): void => {
       const namespace = o.metadata.namespace ?? '';
-      const text = (o['data'] as Record<string, string> | undefined)?.['root-cert.pem'] ?? '';
+      const text = (o['data'] as Record<string, string> | undefined)?.[this.#what.key] ?? '';
       if (gone) this.#written.delete(namespace);
       else this.#written.set(namespace, text);
       this.#look(namespace);
@@ -34,7 +41,7 @@ export class RootConfigMaps {
     this.#stopWatch = this.#kube.watch(
       resources.configMaps,
       { event: (type, o) => note(o, type === 'DELETED'), synced: () => this.again() },
-      { fieldSelector: `metadata.name=${configMapName}` },
+      { fieldSelector: `metadata.name=${this.#what.name}` },
     );
   }
 
@@ -51,16 +58,17 @@ export class RootConfigMaps {
     }
   }
 
-  /** Looks at every namespace anew: the bundle has changed, or the first list is in. */
+  /** Looks at every namespace anew: the text has changed, or the first list is in. */
   again(): void {
     for (const n of this.#namespaces) this.#look(n);
   }
 
   #look(namespace: string): void {
     if (!this.#namespaces.has(namespace) || this.#busy.has(namespace)) return;
-    if (this.#written.get(namespace) === this.#root()) return;
+    const text = this.#what.text();
+    if (text === undefined || this.#written.get(namespace) === text) return;
     this.#busy.add(namespace);
-    this.#write(namespace).then(
+    this.#write(namespace, text).then(
       () => {
         this.#busy.delete(namespace);
         this.#look(namespace);
@@ -68,27 +76,28 @@ export class RootConfigMaps {
       (error: unknown) => {
         this.#busy.delete(namespace);
         const gone = error instanceof KubeError && error.code === 404;
-        if (!gone) this.#log.warn('cannot write the root bundle', { namespace, error });
+        if (!gone)
+          this.#log.warn('cannot write a ConfigMap', { name: this.#what.name, namespace, error });
         this.#clock.after(2_000, () => this.#look(namespace));
       },
     );
   }
 
-  async #write(namespace: string): Promise<void> {
-    const root = this.#root();
+  async #write(namespace: string, text: string): Promise<void> {
+    const { name, key } = this.#what;
     const object: KubeObject = {
-      metadata: { name: configMapName, namespace, labels: { 'istio.io/config': 'true' } },
-      data: { 'root-cert.pem': root },
+      metadata: { name, namespace, labels: { 'istio.io/config': 'true' } },
+      data: { [key]: text },
     };
     try {
       await this.#kube.create(resources.configMaps, object);
     } catch (error) {
       if (!(error instanceof KubeError) || error.code !== 409) throw error;
       const patch = { data: object['data'], metadata: { labels: object.metadata.labels } };
-      await this.#kube.patch(resources.configMaps, namespace, configMapName, patch, {
+      await this.#kube.patch(resources.configMaps, namespace, name, patch, {
         kind: 'merge',
       });
     }
-    this.#written.set(namespace, root);
+    this.#written.set(namespace, text);
   }
 }
