@@ -6,13 +6,19 @@ import { inNamespace, type NamespaceFd } from './netns.ts';
 const limitMs = 15_000;
 const packages: Readonly<Record<string, string>> = { ip: 'iproute2', nft: 'nftables' };
 
-/** Runs a batch of `ip` lines inside a namespace (default: our own); `-force` goes on after errors. */
+/** Runs a batch of `ip` lines inside a namespace (default: our own); `force` goes on after errors and
+ * then rejects with all of them. `family`: of rules and routes without addresses, default IPv4. */
 export const runIp = (
   lines: readonly string[],
   ns?: NamespaceFd,
-  how: { readonly force?: boolean } = {},
+  how: { readonly force?: boolean; readonly family?: 4 | 6 } = {},
 ): Promise<void> =>
-  run('ip', [...(how.force ? ['-force'] : []), '-batch', '-'], `${lines.join('\n')}\n`, ns);
+  run(
+    'ip',
+    [...(how.family ? [`-${how.family}`] : []), ...(how.force ? ['-force'] : []), '-batch', '-'],
+    `${lines.join('\n')}\n`,
+    ns,
+  );
 
 /** Applies an nft script as one transaction inside a namespace. */
 export const runNft = (script: string, ns?: NamespaceFd): Promise<void> =>

@@ -18,6 +18,13 @@ export {
 } from './balance.ts';
 export { dumpMesh, dumpPolicy, dumpService, dumpWorkload } from './dump.ts';
 export {
+  type EnrolmentFacts,
+  excludedNamespaces,
+  modeLabel,
+  redirectionKey,
+  wantsMesh,
+} from './enrolment.ts';
+export {
   type Identity,
   isTrustDomain,
   parseIdentity,

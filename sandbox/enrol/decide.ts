@@ -1,23 +1,17 @@
-// Who is in the mesh: the labels of pod and namespace and the standing exclusions
-// (control-plane.md 1.3). Pure.
+// Who is in the mesh here: the common rule, and the sandbox's own pods that are not captured. Pure.
+import { wantsMesh } from '../../core/model/index.ts';
 import { sandboxKeys } from '../contract.ts';
 import { isTerminal, type Pod } from '../objects.ts';
 
-export const modeLabel = 'istio.io/dataplane-mode';
-export const redirectionKey = 'ambient.istio.io/redirection';
-const excludedNamespaces = new Set(['kube-system']);
+export { redirectionKey } from '../../core/model/index.ts';
 
-type Labels = Readonly<Record<string, string>> | undefined;
-
-/** `pod` label beats the namespace's; some pods never are. */
-export function isWanted(pod: Pod, namespaceLabels: Labels): boolean {
+export function isWanted(
+  pod: Pod,
+  namespaceLabels: Readonly<Record<string, string>> | undefined,
+): boolean {
   const { labels, annotations, namespace = '' } = pod.metadata;
-  if (pod.spec.hostNetwork === true) return false;
   if (annotations?.[sandboxKeys.network] === 'host') return false;
-  if (annotations?.['sidecar.istio.io/status'] !== undefined) return false;
-  if (excludedNamespaces.has(namespace) || isTerminal(pod)) return false;
-  if (namespace === 'istio-system' && labels?.['app'] === 'ztunnel') return false;
-  const own = labels?.[modeLabel];
-  if (own === 'ambient') return true;
-  return own !== 'none' && namespaceLabels?.[modeLabel] === 'ambient';
+  const hostNetwork = pod.spec.hostNetwork === true;
+  const facts = { namespace, labels, annotations, hostNetwork, ended: isTerminal(pod) };
+  return wantsMesh(facts, namespaceLabels);
 }

@@ -151,7 +151,7 @@ test('a source address that is not ours, with the way back by rules', { skip }, 
     await runIp(
       [
         'rule add fwmark 0x111/0xfff priority 32764 lookup 100',
-        'route add local 0.0.0.0/0 dev lo table 100',
+        'route add local default dev lo table 100',
       ],
       a.fd,
     );

@@ -1,0 +1,95 @@
+// The rules inside a pod's network namespace, as nft scripts (ztunnel-protocol.md 9.4, 9.6). Pure.
+//   out: redirect to 15001   in: redirect to 15006, except 15008 and the node's own probes
+//   the proxy's sockets carry a mark and are exempt; answers to clients' own addresses come back by mark
+export interface RuleFacts {
+  /** Source address of the node's probes. */
+  readonly probeIp: string;
+  readonly probeIp6: string;
+  /** `ambient.istio.io/bypass-inbound-capture`. */
+  readonly inbound: boolean;
+}
+
+/**
+ * `capture`: both ways. `inbound`: its own traffic is free again. `idle`: nothing new is captured, but
+ * connections that were redirected go on; without any hook the kernel would forget their translation.
+ */
+export type RuleStage = 'capture' | 'inbound' | 'idle';
+
+export const defaultProbeIp = '169.254.7.127';
+export const defaultProbeIp6 = 'fd16:9254:7127:1337:ffff:ffff:ffff:ffff';
+
+const nat = 'istio-ambient-nat';
+const mangle = 'istio-ambient-mangle';
+const proxied = 'meta mark & 0xfff == 0x539';
+const notProxied = 'meta mark & 0xfff != 0x539';
+/**
+ * Only the packet that opens a connection: one that runs when the rules come would otherwise be taken
+ * for new, and be cut.
+ */
+const opening = 'tcp flags & (fin | syn | rst | ack) == syn';
+
+/** Replaces all our tables in one transaction. */
+export function podRules(stage: RuleStage, facts: RuleFacts): string {
+  const lines = [...removal(), ...mangleTable(), `table inet ${nat} {`];
+  lines.push(
+    ...chain('prerouting', 'nat', -100),
+    ...chain('output', 'nat', -100),
+    '  chain istio-prerouting {',
+    ...(stage === 'idle' || !facts.inbound ? [] : inboundRules(facts)),
+    '  }',
+    '  chain istio-output {',
+    ...(stage === 'capture' ? outboundRules(facts) : []),
+    '  }',
+    '}',
+  );
+  return `${lines.join('\n')}\n`;
+}
+
+/** Takes our tables out, also where there are none. */
+export const noRules = (): string => `${removal().join('\n')}\n`;
+
+/** The way back for answers to a client's own address: `ip` lines, for IPv4 and IPv6 each. */
+export const policyRoutes = (how: 'add' | 'del'): string[] => [
+  `rule ${how} fwmark 0x111/0xfff priority 32764 lookup 100`,
+  `route ${how} local default dev lo table 100`,
+];
+
+const removal = (): string[] =>
+  [nat, mangle].flatMap((name) => [`table inet ${name} {`, '}', `delete table inet ${name}`]);
+
+const chain = (hook: string, type: string, priority: number): string[] => [
+  `  chain ${hook} {`,
+  `    type ${type} hook ${hook} priority ${priority}; policy accept;`,
+  `    jump istio-${hook}`,
+  '  }',
+];
+
+const mangleTable = (): string[] => [
+  `table inet ${mangle} {`,
+  '  chain istio-prerouting {',
+  `    ${proxied} ct mark set 0x111`,
+  '  }',
+  '  chain istio-output {',
+  '    ct mark & 0xfff == 0x111 meta mark set ct mark',
+  '  }',
+  ...chain('prerouting', 'filter', -150),
+  ...chain('output', 'route', -150),
+  '}',
+];
+
+const inboundRules = ({ probeIp, probeIp6 }: RuleFacts): string[] => [
+  `    meta l4proto tcp ip saddr ${probeIp} accept`,
+  `    meta l4proto tcp ip6 saddr ${probeIp6} accept`,
+  `    ip daddr != 127.0.0.1 tcp dport != 15008 ${opening} ${notProxied} redirect to :15006`,
+  `    ip6 daddr != ::1 tcp dport != 15008 ${opening} ${notProxied} redirect to :15006`,
+];
+
+const outboundRules = ({ probeIp, probeIp6 }: RuleFacts): string[] => [
+  `    meta l4proto tcp ip daddr ${probeIp} accept`,
+  `    meta l4proto tcp ip6 daddr ${probeIp6} accept`,
+  '    meta l4proto tcp meta mark & 0xfff == 0x111 accept',
+  '    oifname "lo" ip daddr != 127.0.0.1 accept',
+  '    oifname "lo" ip6 daddr != ::1 accept',
+  `    ip daddr != 127.0.0.1 ${opening} ${notProxied} redirect to :15001`,
+  `    ip6 daddr != ::1 ${opening} ${notProxied} redirect to :15001`,
+];

@@ -1,0 +1,128 @@
+// Programs in two pods that know nothing of a mesh talk: captured by the kernel, carried in mutual TLS.
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { after, before, describe, test } from 'node:test';
+import { openPacketTap, type PacketTap, runIp } from '../../core/linux/index.ts';
+import { eventually } from '../kit/eventually.ts';
+import { type NetnsMesh, startNetnsMesh } from './mesh.ts';
+import { join, skip, type TestNamespace, withNamespaces } from './ring.ts';
+
+const server = `
+import http.server, socketserver
+class H(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        text = ('hello %s canary-of-the-answer' % self.client_address[0]).encode()
+        self.send_response(200)
+        self.send_header('content-length', str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+    def log_message(self, *a): pass
+class S(socketserver.ThreadingTCPServer):
+    allow_reuse_address = True
+S(('0.0.0.0', 8080), H).serve_forever()
+`;
+
+describe('capture in namespaces', { skip, timeout: 60_000 }, () => {
+  let mesh: NetnsMesh;
+  let a: TestNamespace;
+  let b: TestNamespace;
+  let tap: PacketTap;
+  let end: () => void = () => {};
+  let ended: Promise<void> = Promise.resolve();
+  const curl = (ns: TestNamespace, url: string) =>
+    ns.run('curl', '-s', '-S', '--max-time', '5', url);
+
+  before(async () => {
+    mesh = await startNetnsMesh();
+    const ready = Promise.withResolvers<void>();
+    ended = withNamespaces(2, async (one, two) => {
+      [a, b] = [one, two];
+      await join(a, b);
+      const app = spawn('ip', ['netns', 'exec', b.name, 'python3', '-c', server], {
+        stdio: 'inherit',
+      });
+      const done = new Promise<void>((over) => {
+        end = over;
+      });
+      ready.resolve();
+      await done;
+      const gone = new Promise((over) => app.once('exit', over));
+      app.kill('SIGKILL');
+      await gone;
+    });
+    ended.catch((error: unknown) => ready.reject(error));
+    await ready.promise;
+    const { out } = await b.run('cat', '/sys/class/net/eth0/ifindex');
+    tap = openPacketTap(b.fd, Number(out));
+  });
+
+  after(async () => {
+    tap.close();
+    await mesh.stop();
+    end();
+    await ended;
+  });
+
+  test('before: plaintext on the link', async () => {
+    await eventually(async () => (await curl(a, 'http://10.9.0.2:8080/canary')).code === 0);
+    assert.ok(tap.take().some((p) => p.includes('GET /canary')));
+  });
+
+  test('N-capture: enrolled pods talk in mutual TLS, and the client keeps its address', async () => {
+    await mesh.enrol('client', a, '10.9.0.1');
+    await mesh.enrol('server', b, '10.9.0.2');
+    tap.take();
+    const { out, err } = await curl(a, 'http://10.9.0.2:8080/canary');
+    assert.equal(out, 'hello 10.9.0.1 canary-of-the-answer', `${err}${mesh.lines.join('')}`);
+    const python = await a.run(
+      'python3',
+      '-c',
+      'import urllib.request; print(urllib.request.urlopen("http://10.9.0.2:8080/canary").read())',
+    );
+    assert.match(python.out, /canary-of-the-answer/, python.err);
+    const packets = tap.take().filter((p) => p.length > 60);
+    assert.ok(packets.length > 4);
+    assert.ok(!packets.some((p) => p.includes('canary')), 'nothing of the payload on the link');
+    assert.ok(
+      packets.some((p) => p.includes(Buffer.from([0x17, 0x03, 0x03]))),
+      'TLS records',
+    );
+    const records = await eventually(async () => {
+      const all = await mesh.records();
+      return all.length >= 4 && all;
+    });
+    assert.ok(records.every((r) => r.source.identity?.endsWith('/sa/client')));
+  });
+
+  test('N-plain: a caller outside is let in, and counted as unknown', async () => {
+    await mesh.rules(a, 'idle');
+    const { out, err } = await curl(a, 'http://10.9.0.2:8080/');
+    assert.match(out, /^hello 10.9.0.1 /, err);
+    const [record] = await eventually(async () => {
+      const all = (await mesh.records()).filter((r) => r.source.identity === undefined);
+      return all.length > 0 && all;
+    });
+    assert.equal(record?.direction, 'inbound');
+    await mesh.rules(a, 'capture');
+  });
+
+  test('N-loop: the proxy’s own ports refuse direct calls', async () => {
+    for (const url of ['http://127.0.0.1:15001/', 'http://127.0.0.1:15006/']) {
+      assert.notEqual((await curl(a, url)).code, 0, url);
+    }
+    await mesh.rules(a, 'idle');
+    for (const port of [15001, 15006]) {
+      assert.notEqual((await curl(a, `http://10.9.0.2:${port}/`)).code, 0);
+    }
+    await mesh.rules(a, 'capture');
+  });
+
+  test('Z-gone: a pod that goes leaves no listener', async () => {
+    const listening = async (): Promise<string> => (await b.run('ss', '-Hltn')).out;
+    assert.match(await listening(), /:15008/);
+    const [uid] = ['Kubernetes//Pod/shop/server'];
+    await mesh.zds.remove(uid, 0);
+    await eventually(async () => !/:1500[168]/.test(await listening()));
+    await runIp(['link show lo'], b.fd);
+  });
+});

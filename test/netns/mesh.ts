@@ -1,0 +1,103 @@
+// A mesh of one node in namespaces: `ztunnel` in this process in `shared` mode, told its pods by the node
+// agent's own ZDS server, with the node agent's own rules in the pods. Pods are named namespaces on a
+// routing node, as in the sandbox.
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createCa, localCaClient } from '../../certs/index.ts';
+import { podUid, type Workload } from '../../core/model/index.ts';
+import { systemClock, systemRandom } from '../../core/runtime/index.ts';
+import { createLog, createMetrics } from '../../core/telemetry/index.ts';
+import { MeshFeed } from '../../core/xds/index.ts';
+import {
+  applyRules,
+  defaultProbeIp,
+  defaultProbeIp6,
+  type RuleStage,
+  type ZdsPod,
+  ZdsServer,
+} from '../../node-agent/index.ts';
+import { type ConnectionRecord, readConfig, startZtunnel } from '../../ztunnel/index.ts';
+import { eventually } from '../kit/eventually.ts';
+import { testWorkload } from '../kit/mesh.ts';
+import type { TestNamespace } from './ring.ts';
+
+export interface NetnsMesh {
+  readonly feed: MeshFeed;
+  readonly zds: ZdsServer;
+  readonly lines: string[];
+  /** Known to the mesh, told to ztunnel, captured. */
+  enrol(name: string, ns: TestNamespace, ip: string, more?: Partial<Workload>): Promise<void>;
+  rules(ns: TestNamespace, stage: RuleStage): Promise<void>;
+  records(): Promise<ConnectionRecord[]>;
+  stop(): Promise<void>;
+}
+
+export const facts = { probeIp: defaultProbeIp, probeIp6: defaultProbeIp6, inbound: true };
+
+export async function startNetnsMesh(): Promise<NetnsMesh> {
+  const dir = mkdtempSync(join(tmpdir(), 'ambient-netns-'));
+  const path = join(dir, 'ztunnel.sock');
+  const lines: string[] = [];
+  const log = createLog('test', { level: 'debug', write: (line) => void lines.push(line) });
+  const clock = systemClock;
+  const pods = new Map<string, ZdsPod>();
+  const zds = new ZdsServer({
+    path,
+    clock,
+    log: log.child('zds-server'),
+    snapshot: () => [...pods.values()],
+    connected: () => {},
+  });
+  zds.start();
+  const ca = await createCa({ trustDomain: 'cluster.local', clock });
+  const feed = new MeshFeed(log);
+  const { config } = readConfig({
+    PROXY_MODE: 'shared',
+    NODE_NAME: 'n1',
+    INPOD_UDS: path,
+    ADMIN_PORT: '0',
+    STATS_ADDRESS: '127.0.0.1',
+    STATS_PORT: '0',
+    READINESS_ADDRESS: '127.0.0.1',
+    READINESS_PORT: '0',
+  });
+  if (!config.ok) throw new Error(JSON.stringify(config.faults));
+  const ztunnel = await startZtunnel(config.value, {
+    feed,
+    ca: localCaClient(ca),
+    clock,
+    random: systemRandom,
+    log,
+    metrics: createMetrics(),
+  });
+  feed.markSynced();
+  await eventually(() => zds.isConnected, 'ztunnel at the node agent');
+  await ztunnel.ready;
+  const { admin } = ztunnel.addresses;
+  const rules = (ns: TestNamespace, stage: RuleStage): Promise<void> =>
+    applyRules(ns.fd, stage, facts);
+  return {
+    feed,
+    zds,
+    lines,
+    rules,
+    async enrol(name, ns, ip, more = {}) {
+      feed.apply({ workloads: [testWorkload(name, ip, more)] });
+      const uid = podUid('Kubernetes', 'shop', name);
+      const pod = { uid, name, namespace: 'shop', serviceAccount: name, netnsFd: ns.fd };
+      pods.set(uid, pod);
+      await zds.add(pod);
+      await rules(ns, 'capture');
+    },
+    async records() {
+      const url = `http://${admin.host}:${admin.port}/ambient/connections?recent`;
+      return (await (await fetch(url)).json()) as ConnectionRecord[];
+    },
+    async stop() {
+      await ztunnel.stop({ graceMs: 0 });
+      await zds.stop();
+      rmSync(dir, { recursive: true, force: true });
+    },
+  };
+}
