@@ -148,6 +148,13 @@ export const faults = {
     retry: true,
     help: 'The service names a waypoint that cannot be resolved; traffic fails closed. Check the waypoint Gateway.',
   },
+  WAYPOINT_NOT_BOUND: {
+    status: 404,
+    flag: 'CONNECT',
+    side: 'downstream',
+    retry: false,
+    help: 'A waypoint was asked for a service or port that is not bound to it. Check istio.io/use-waypoint and `ambientctl waypoint status`.',
+  },
   NO_ROUTABLE_ADDRESS: {
     status: 0,
     flag: '-',

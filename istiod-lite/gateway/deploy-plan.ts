@@ -105,7 +105,7 @@ export function planDeployment(
       kind: 'ServiceAccount',
       metadata: { ...metadata, name: account },
     },
-    deployment: deployment(g, spec, template, m, { metadata, labels, annotations, account }),
+    deployment: deployment(g, template, m, { metadata, labels, annotations, account }),
     service: service(g, spec, metadata),
   };
 }
@@ -119,7 +119,6 @@ interface Parts {
 
 function deployment(
   g: GatewayFacts,
-  spec: ClassSpec,
   template: Template,
   m: MeshSettings,
   parts: Parts,

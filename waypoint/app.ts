@@ -1,0 +1,230 @@
+// Composition root of the waypoint: configuration and what it talks to in, a running proxy out. Order:
+// observe, then mesh, then tunnels; stopping is the reverse, with the observability up to the end.
+import { Acceptors, type CaClient, CertManager } from '../certs/index.ts';
+import { type Clock, parseIp, type Random } from '../core/base/index.ts';
+import { podUid, printIdentity, type Workload } from '../core/model/index.ts';
+import { listen, type Listener, Readiness } from '../core/runtime/index.ts';
+import type { Metrics, RootLog } from '../core/telemetry/index.ts';
+import type { MeshFeed } from '../core/xds/index.ts';
+import { Accept } from './accept/accept.ts';
+import { type AdminServers, startAdmin } from './admin.ts';
+import type { WaypointConfig } from './config.ts';
+import type { WaypointContext } from './context.ts';
+import { Http1 } from './http/serve-h1.ts';
+import { Http2 } from './http/serve-h2.ts';
+import type { ServiceConfigs } from './l7/config-state.ts';
+import { declareMetrics } from './metrics.ts';
+import { Reports } from './report.ts';
+import { EndpointHealth } from './upstream/endpoint-health.ts';
+import { Tunnels } from './upstream/tunnels.ts';
+import { Upstreams } from './upstream/upstreams.ts';
+
+export interface WaypointDeps {
+  readonly feed: MeshFeed;
+  readonly services: ServiceConfigs;
+  readonly ca: CaClient;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: RootLog;
+  readonly metrics: Metrics;
+  /** `POST /quitquitquit`. */
+  readonly quit?: () => void;
+}
+
+export interface Waypoint {
+  readonly addresses: {
+    readonly admin: { readonly host: string; readonly port: number };
+    readonly stats: { readonly host: string; readonly port: number };
+    readonly readiness: { readonly host: string; readonly port: number };
+  };
+  readonly ready: Promise<void>;
+  stop(options: { readonly graceMs: number }): Promise<void>;
+}
+
+/** Rejects when a port cannot be bound; the error names it. */
+export async function startWaypoint(config: WaypointConfig, deps: WaypointDeps): Promise<Waypoint> {
+  const { clock, random, log, feed } = deps;
+  const readiness = new Readiness(['configuration', 'certificate', 'listener']);
+  const identity = printIdentity({
+    trustDomain: config.trustDomain,
+    namespace: config.podNamespace,
+    serviceAccount: config.serviceAccount,
+  });
+  const certs = new CertManager({
+    ca: deps.ca,
+    clock,
+    random,
+    log: log.child('certs'),
+    ttlSeconds: config.secretTtlSeconds,
+  });
+  const tls = { clock, aliases: config.trustDomainAliases };
+  const metrics = declareMetrics(deps.metrics, config.version);
+  let draining = false;
+  const self = (): Workload => ownWorkload(config, feed);
+  const tunnels = new Tunnels({
+    config,
+    clock,
+    log: log.child('proxy'),
+    certs,
+    tls,
+    identity,
+    self,
+    onHandshake: () => metrics.handshakes.add({ reporter: 'source' }),
+  });
+  const ctx: WaypointContext = {
+    config,
+    clock,
+    random,
+    log: log.child('proxy'),
+    view: feed.view,
+    services: deps.services,
+    identity,
+    self,
+    upstreams: new Upstreams(tunnels, log.child('proxy')),
+    health: new EndpointHealth(),
+    reports: new Reports({
+      clock,
+      log: config.accessLog ? log.child('access') : undefined,
+      metrics,
+      view: () => feed.view,
+    }),
+    draining: () => draining,
+  };
+  const http1 = new Http1(ctx);
+  const http2 = new Http2(ctx);
+  const accept = new Accept({ ctx, acceptors: new Acceptors(certs, clock, tls), http1, http2 });
+  const admin = await openAdmin(config, deps, ctx, certs, readiness, accept);
+  const unsubscribe = feed.onChange((change) => {
+    const gone = [...change.workloads].filter((uid) => !feed.view.workload(uid));
+    if (gone.length === 0) return;
+    tunnels.pool.evict((peer) => gone.includes(peer.uid));
+    for (const uid of gone) ctx.health.forget(uid);
+  });
+  void feed.synced.then(() => readiness.done('configuration'));
+  certs.want(identity, 'real-time');
+  const onCert = certs.onCert(() => readiness.done('certificate'));
+  const listener = await openListener(config, accept);
+  readiness.done('listener');
+  log.info('waypoint started', {
+    gateway: `${config.podNamespace}/${config.gatewayName}`,
+    identity,
+  });
+  return {
+    addresses: { admin: admin.admin, stats: admin.stats, readiness: admin.readiness },
+    ready: readiness.whenReady(),
+    async stop({ graceMs }) {
+      if (draining) return;
+      draining = true;
+      readiness.undo('draining');
+      accept.drain();
+      http2.drain();
+      http1.drain();
+      await idle(() => accept.streams === 0, clock, graceMs);
+      listener.close();
+      accept.destroy();
+      http1.destroy();
+      http2.destroy();
+      ctx.upstreams.destroy();
+      unsubscribe();
+      onCert();
+      certs.stop();
+      await admin.stop();
+    },
+  };
+}
+
+function openListener(config: WaypointConfig, accept: Accept): Promise<Listener> {
+  const ip = parseIp(config.hbone.host);
+  if (!ip) throw new Error(`BIND_ADDRESS is no address: ${config.hbone.host}`);
+  return listen({ ip, port: config.hbone.port }, (socket) => void accept.socket(socket), {
+    keepalive: config.keepalive,
+    halfOpen: false,
+  });
+}
+
+/** Our pod as the mesh has it, so that locality counts; before that, what we know ourselves. */
+function ownWorkload(config: WaypointConfig, feed: MeshFeed): Workload {
+  const uid = podUid(config.clusterId, config.podNamespace, config.podName);
+  const known = feed.view.workload(uid);
+  if (known) return known;
+  const ip = parseIp(config.podIp);
+  return {
+    uid,
+    name: config.podName,
+    namespace: config.podNamespace,
+    addresses: ip ? [ip] : [],
+    hostname: '',
+    network: config.network,
+    protocol: 'HBONE',
+    trustDomain: config.trustDomain,
+    serviceAccount: config.serviceAccount,
+    node: '',
+    canonicalName: config.gatewayName,
+    canonicalRevision: 'latest',
+    workloadType: 'deployment',
+    workloadName: config.gatewayName,
+    nativeTunnel: true,
+    authorizationPolicies: [],
+    status: 'Healthy',
+    clusterId: config.clusterId,
+    services: new Map(),
+    locality: { region: '', zone: '', subzone: '' },
+    networkMode: 'Standard',
+    capacity: 1,
+  };
+}
+
+function openAdmin(
+  config: WaypointConfig,
+  deps: WaypointDeps,
+  ctx: WaypointContext,
+  certs: CertManager,
+  readiness: Readiness,
+  accept: Accept,
+): Promise<AdminServers> {
+  return startAdmin(config, {
+    log: deps.log,
+    metrics: deps.metrics,
+    readiness,
+    dump: () => ({
+      identity: ctx.identity,
+      gateway: `${config.podNamespace}/${config.gatewayName}`,
+      services: [...ctx.services.all()].map((s) => ({
+        name: s.key,
+        ports: [...s.ports.values()].map((p) => ({
+          port: p.port,
+          protocol: p.protocol,
+          routed: p.routes !== undefined || p.tcp !== undefined,
+        })),
+      })),
+      certificates: certs.snapshot().map((c) => ({
+        identity: c.id,
+        state: c.status.state,
+        ...(c.cert && {
+          serial: c.cert.serial,
+          notAfter: new Date(c.cert.notAfterMs).toISOString(),
+        }),
+      })),
+      tunnels: {
+        in: accept.tunnels,
+        streams: accept.streams,
+        out: ctx.upstreams.tunnels.pool.size,
+      },
+    }),
+    byTrace: (trace) => ctx.reports.byTrace(trace),
+    recent: () => ctx.reports.recent(),
+    quit: deps.quit ?? (() => {}),
+  });
+}
+
+/** Resolves when nothing runs any more, or after the grace time. */
+function idle(isIdle: () => boolean, clock: Clock, graceMs: number): Promise<void> {
+  const end = clock.monotonic() + graceMs;
+  return new Promise((resolve) => {
+    const look = (): void => {
+      if (isIdle() || clock.monotonic() >= end) resolve();
+      else clock.after(50, look);
+    };
+    look();
+  });
+}

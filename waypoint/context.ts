@@ -1,0 +1,26 @@
+// What every connection of this waypoint shares: configuration, the mesh, our services, the ways upstream.
+// Built once by app.ts.
+import type { Clock, Log, Random } from '../core/base/index.ts';
+import type { MeshView, SpiffeId, Workload } from '../core/model/index.ts';
+import type { WaypointConfig } from './config.ts';
+import type { ServiceConfigs } from './l7/config-state.ts';
+import type { Reports } from './report.ts';
+import type { EndpointHealth } from './upstream/endpoint-health.ts';
+import type { Upstreams } from './upstream/upstreams.ts';
+
+export interface WaypointContext {
+  readonly config: WaypointConfig;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly log: Log;
+  readonly view: MeshView;
+  readonly services: ServiceConfigs;
+  readonly identity: SpiffeId;
+  /** Our own pod as the mesh knows it, or as we know ourselves. */
+  self(): Workload;
+  readonly upstreams: Upstreams;
+  readonly health: EndpointHealth;
+  readonly reports: Reports;
+  /** True once a stop was asked for: answers close their connections. */
+  readonly draining: () => boolean;
+}

@@ -1,0 +1,186 @@
+// The ordered phases of a request. Each may end it with an answer of its own; the last one carries it on.
+import { normalisePath } from './path.ts';
+import { MeshError, newTraceparent, printable } from '../../core/base/index.ts';
+import type { WaypointContext } from '../context.ts';
+import type { RouteTable } from '../l7/routes.ts';
+import {
+  type Downstream,
+  type Exchange,
+  headerOf,
+  type L7Connection,
+  type LocalReply,
+  newOutcome,
+  type RequestHead,
+} from './exchange.ts';
+import { changeHeaders, changeRequest, cors, redirect, rewrite } from './filters.ts';
+import { forward } from './forward.ts';
+import { cleanRequest, setHeader } from './headers.ts';
+import { renderReply, reply } from './local-reply.ts';
+
+type Phase = (
+  ctx: WaypointContext,
+  x: Exchange,
+) => LocalReply | undefined | Promise<LocalReply | undefined>;
+
+const notFound = reply(404, '', 'NR', 'route_not_found');
+
+/** Hop-by-hop names away, one form of the path for everything that follows, who called told from the tunnel. */
+function sanitise(ctx: WaypointContext, x: Exchange): LocalReply | undefined {
+  const { head } = x;
+  const cleaned = cleanRequest(head.headers);
+  if (!cleaned.ok) return reply(cleaned.status, '', 'DPE', cleaned.details);
+  if (!head.path.startsWith('/')) return reply(404, '', 'NR', 'absolute_path_rejected');
+  const normal = normalisePath(`${head.path}${head.query}`);
+  if (!normal) return reply(400, '', 'DPE', 'path_normalization_failed');
+  let { headers } = cleaned;
+  if (headerOf(headers, 'x-request-id') === undefined) {
+    headers = setHeader(headers, 'x-request-id', requestId(ctx));
+  }
+  if (headerOf(headers, 'x-forwarded-proto') === undefined) {
+    headers = setHeader(headers, 'x-forwarded-proto', 'http');
+  }
+  const { service, peer } = x.connection;
+  if (service.forwardClientCert) {
+    const value = `By=${ctx.identity};URI=${peer.id}`;
+    headers = setHeader(headers, 'x-forwarded-client-cert', value);
+  }
+  x.head = { ...head, path: normal.path, query: normal.query, headers };
+  x.upstream = x.head;
+  if (head.upgrade !== undefined && head.upgrade !== 'websocket') {
+    return reply(403, '', 'DPE', 'upgrade_failed');
+  }
+  return undefined;
+}
+
+/** A version 4 UUID. */
+function requestId(ctx: WaypointContext): string {
+  const trace = newTraceparent(ctx.random).slice(3, 35);
+  const variant = '89ab'[Number.parseInt(trace[16] ?? '0', 16) % 4] ?? '8';
+  return `${trace.slice(0, 8)}-${trace.slice(8, 12)}-4${trace.slice(13, 16)}-${variant}${trace.slice(17, 20)}-${trace.slice(20)}`;
+}
+
+/** Consumer routes replace the service's own for callers of their namespace (3.9). */
+export function tableFor(c: L7Connection): RouteTable | undefined {
+  const namespace = c.peer.identity?.namespace;
+  const own = namespace === undefined ? undefined : c.port.consumers.get(namespace);
+  return own ?? c.port.routes;
+}
+
+function route(_ctx: WaypointContext, x: Exchange): undefined {
+  x.rule = tableFor(x.connection)?.find(x.head);
+  if (x.rule) x.outcome.route = x.rule.name;
+}
+
+function authorize(_ctx: WaypointContext, x: Exchange): LocalReply | undefined {
+  const { connection: c, head } = x;
+  const verdict = c.service.access.judge({
+    principal: c.peer.id.slice('spiffe://'.length),
+    identity: c.peer.identity,
+    sourceIp: c.source.ip,
+    destinationIp: c.target.ip,
+    destinationPort: c.target.port,
+    http: { method: head.method, path: head.path, host: head.authority, headers: head.headers },
+  });
+  if (verdict.allow) return undefined;
+  const [namespace = '', name = ''] = (verdict.by ?? '').split('/');
+  const details =
+    verdict.by === undefined
+      ? 'rbac_access_denied_matched_policy[none]'
+      : `rbac_access_denied_matched_policy[ns[${namespace}]-policy[${name}]-rule[${verdict.rule ?? 0}]]`;
+  return reply(403, 'RBAC: access denied', '-', details, {
+    reason: verdict.by === undefined ? 'POLICY_NOT_ALLOWED' : 'POLICY_DENIED',
+    ...(verdict.by !== undefined && { policy: verdict.by }),
+  });
+}
+
+/** What a rule answers or changes by itself; a parent with routes has no other way than them. */
+function filters(_ctx: WaypointContext, x: Exchange): LocalReply | undefined {
+  const { rule, connection: c } = x;
+  if (!rule) return tableFor(c) ? notFound : undefined;
+  if (rule.broken) return reply(500, '', 'NC', 'cluster_not_found');
+  const f = rule.filters;
+  if (!f) return undefined;
+  if (f.cors) {
+    const answer = cors(x.head, f.cors);
+    if (answer.do === 'reply') return answer.reply;
+    const { headers } = answer;
+    x.responseHeaders.push((h) => [
+      ...h.filter(([n]) => !headers.some(([name]) => name === n)),
+      ...headers,
+    ]);
+  }
+  if (f.redirect) return redirect(x.head, rule.prefix, f.redirect, c.target.port);
+  if (f.requestHeaders) x.upstream = changeRequest(x.upstream, f.requestHeaders);
+  if (f.rewrite) x.upstream = rewrite(x.upstream, rule.prefix, f.rewrite);
+  const { responseHeaders } = f;
+  if (responseHeaders) x.responseHeaders.push((h) => changeHeaders(h, responseHeaders));
+  return undefined;
+}
+
+const phases: readonly Phase[] = [sanitise, route, authorize, filters, forward];
+
+function send(ctx: WaypointContext, x: Exchange, local: LocalReply): void {
+  const { outcome, down } = x;
+  const rendered = renderReply(x.head, local, new Date(ctx.clock.now()).toUTCString());
+  outcome.status = rendered.head.status;
+  outcome.flags = local.flags;
+  outcome.details = local.details;
+  outcome.grpcStatus = rendered.grpcStatus;
+  if (local.reason) outcome.reason = local.reason;
+  if (local.policy !== undefined) outcome.policy = local.policy;
+  if (down.gone.aborted) {
+    outcome.status = 0;
+    outcome.flags = 'DC';
+    outcome.details = 'downstream_remote_disconnect';
+    return;
+  }
+  let headers = rendered.head.headers;
+  for (const change of local.status === 403 || local.status === 200 ? [] : x.responseHeaders) {
+    headers = change(headers);
+  }
+  const none = rendered.body === '' || x.head.method === 'HEAD';
+  const sink = down.respond({ status: rendered.head.status, headers }, none);
+  if (none) return;
+  outcome.bytesSent = rendered.body.length;
+  sink.end(rendered.body);
+}
+
+/** One request from head to report. Never rejects. */
+export async function serveRequest(
+  ctx: WaypointContext,
+  connection: L7Connection,
+  head: RequestHead,
+  down: Downstream,
+  early?: LocalReply,
+): Promise<void> {
+  const x: Exchange = {
+    connection,
+    down,
+    startedMs: ctx.clock.monotonic(),
+    head,
+    upstream: head,
+    rule: undefined,
+    responseHeaders: [],
+    outcome: newOutcome(),
+  };
+  try {
+    let local = early;
+    for (const phase of early ? [] : phases) {
+      local = await phase(ctx, x);
+      if (local) break;
+    }
+    if (local) send(ctx, x, local);
+  } catch (error) {
+    const text =
+      error instanceof MeshError
+        ? error.code
+        : error instanceof Error
+          ? (error.stack ?? error.message)
+          : '';
+    ctx.log.error('request failed', { error: printable(text, 1000) });
+    x.outcome.status = 500;
+    x.outcome.reason = 'INTERNAL';
+    down.abort();
+  }
+  ctx.reports.request(x);
+}

@@ -1,0 +1,66 @@
+// Again or not (waypoint-l7.md 5.6): by what happened, how often already, and whether all of the request can
+// be sent once more. Pure; the wait is drawn by the caller's Random.
+import type { Random } from '../../core/base/index.ts';
+import type * as wire from '../../core/proto/index.ts';
+import type { FailureKind } from '../upstream/attempt.ts';
+import type { HeaderList } from './exchange.ts';
+import { headerOf } from './exchange.ts';
+
+export interface RetryRules {
+  /** Retries after the first try. */
+  readonly attempts: number;
+  readonly codes: ReadonlySet<number>;
+  readonly backoffMs: number;
+  /** Tries that ran out of time are tried again; only where a route asks for retries. */
+  readonly perTry: boolean;
+}
+
+const defaults: RetryRules = { attempts: 2, codes: new Set(), backoffMs: 25, perTry: false };
+
+export function retryRules(r: wire.L7RetryPolicy | undefined): RetryRules {
+  if (!r) return defaults;
+  return {
+    attempts: r.attempts,
+    codes: new Set(r.codes),
+    backoffMs: r.backoffMs || defaults.backoffMs,
+    perTry: true,
+  };
+}
+
+export type Happened =
+  | { readonly kind: 'failed'; readonly failure: FailureKind | 'per-try-timeout' }
+  | { readonly kind: 'answered'; readonly status: number; readonly headers: HeaderList };
+
+/** gRPC: cancelled, unavailable. */
+const grpcCodes = new Set(['1', '14']);
+
+/** Why another try would be right, or `undefined`. */
+export function retryReason(rules: RetryRules, h: Happened): string | undefined {
+  if (h.kind === 'failed') {
+    switch (h.failure) {
+      case 'connect':
+      case 'timeout':
+        return 'connect-failure';
+      case 'refused-stream':
+        return 'refused-stream';
+      case 'termination':
+      case 'reset':
+        return rules.perTry ? 'reset' : undefined;
+      case 'per-try-timeout':
+        return rules.perTry ? 'per-try-timeout' : undefined;
+      default:
+        return undefined;
+    }
+  }
+  if (headerOf(h.headers, 'x-envoy-overloaded') !== undefined) return undefined;
+  if (headerOf(h.headers, 'x-envoy-ratelimited') !== undefined) return undefined;
+  const grpc = headerOf(h.headers, 'grpc-status');
+  if (grpc !== undefined && grpcCodes.has(grpc)) return 'grpc-status';
+  return rules.codes.has(h.status) ? 'retriable-status-codes' : undefined;
+}
+
+/** Full jitter in [0, (2^n − 1) · base), at most ten times the base; n counts from 1. */
+export function retryDelay(rules: RetryRules, n: number, random: Random): number {
+  const span = Math.min((2 ** n - 1) * rules.backoffMs, 10 * rules.backoffMs);
+  return random.next() * span;
+}

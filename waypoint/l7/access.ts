@@ -1,0 +1,296 @@
+// L7 authorization (waypoint-l7.md 6): policies compiled to tests, judged deny first, then allow. The caller's
+// identity comes from the tunnel and from nowhere else.
+import { cidrContains, parseCidr, parseIpBytes } from '../../core/base/index.ts';
+import type { Identity } from '../../core/model/index.ts';
+import { L7PolicyAction } from '../../core/proto/index.ts';
+import type * as wire from '../../core/proto/index.ts';
+import type { HeaderList } from '../http/exchange.ts';
+import { compileTemplate } from './path-template.ts';
+import type { Faults } from './faults.ts';
+
+/** What a decision is made on; `http` is absent for opaque connections. */
+export interface AccessFacts {
+  /** `td/ns/N/sa/S`, without scheme; absent = no identity. */
+  readonly principal: string | undefined;
+  readonly identity: Identity | undefined;
+  readonly sourceIp: string;
+  readonly destinationIp: string;
+  /** The service's port. */
+  readonly destinationPort: number;
+  readonly http?: {
+    readonly method: string;
+    /** Normalised, without query. */
+    readonly path: string;
+    readonly host: string;
+    readonly headers: HeaderList;
+  };
+}
+
+type Test = (f: AccessFacts) => boolean;
+
+export interface CompiledAccess {
+  judge(f: AccessFacts): Judgement;
+}
+
+export type Judgement =
+  | { readonly allow: true; readonly by?: string; readonly dryRun: readonly string[] }
+  /** `by` is absent when no ALLOW policy allows. */
+  | {
+      readonly allow: false;
+      readonly by?: string;
+      readonly rule?: number;
+      readonly dryRun: readonly string[];
+    };
+
+const always: Test = () => true;
+const never: Test = () => false;
+
+const isEmpty = (t: wire.L7Texts | null | undefined): boolean =>
+  !t || (t.any.length === 0 && t.none.length === 0);
+
+/** exact, `prefix*`, `*suffix`, `*` = anything that is there. */
+function textTest(pattern: string, blank = false): (s: string) => boolean {
+  if (pattern === '*') return blank ? () => true : (s) => s !== '';
+  if (pattern.startsWith('*')) {
+    const tail = pattern.slice(1);
+    return (s) => s.endsWith(tail);
+  }
+  if (pattern.endsWith('*')) {
+    const start = pattern.slice(0, -1);
+    return (s) => s.startsWith(start);
+  }
+  return (s) => s === pattern;
+}
+
+/** `values` gives what is compared; none = positive fields fail, negative ones succeed. */
+function field(
+  t: wire.L7Texts | null | undefined,
+  make: (pattern: string) => (s: string) => boolean,
+  values: (f: AccessFacts) => readonly string[],
+): Test | undefined {
+  if (!t || isEmpty(t)) return undefined;
+  const any = t.any.map(make);
+  const none = t.none.map(make);
+  return (f) => {
+    const given = values(f);
+    const hit = (test: (s: string) => boolean): boolean => given.some((s) => test(s));
+    return (any.length === 0 || any.some(hit)) && !none.some(hit);
+  };
+}
+
+const and = (tests: readonly (Test | undefined)[]): Test => {
+  const some = tests.filter((t) => t !== undefined);
+  return some.length === 0 ? always : (f) => some.every((t) => t(f));
+};
+
+function ipField(
+  t: wire.L7Texts | null | undefined,
+  values: (f: AccessFacts) => readonly string[],
+  faults: Faults,
+): Test | undefined {
+  return field(
+    t,
+    (pattern) => {
+      const cidr = parseCidr(pattern);
+      if (!cidr) {
+        faults.add(`address block ${JSON.stringify(pattern.slice(0, 60))}`);
+        return () => false;
+      }
+      return (s) => {
+        const bytes = parseIpBytes(s);
+        return bytes !== undefined && cidrContains(cidr, bytes);
+      };
+    },
+    values,
+  );
+}
+
+/** `*` anywhere in the value. */
+function namespaceTest(pattern: string): (s: string) => boolean {
+  if (!pattern.includes('*')) return (s) => s === pattern;
+  const parts = pattern.split('*');
+  return (s) => matchesParts(s, parts);
+}
+
+function matchesParts(s: string, parts: readonly string[]): boolean {
+  const first = parts[0] ?? '';
+  const last = parts.at(-1) ?? '';
+  if (!s.startsWith(first) || s.length < first.length + last.length || !s.endsWith(last))
+    return false;
+  let at = first.length;
+  const end = s.length - last.length;
+  for (const part of parts.slice(1, -1)) {
+    const found = s.indexOf(part, at);
+    if (found < 0 || found + part.length > end) return false;
+    at = found + part.length;
+  }
+  return true;
+}
+
+const one = (s: string | undefined): readonly string[] => (s === undefined ? [] : [s]);
+const principal = (f: AccessFacts): readonly string[] => one(f.principal);
+const namespace = (f: AccessFacts): readonly string[] => one(f.identity?.namespace);
+const account = (f: AccessFacts): readonly string[] =>
+  one(f.identity && `${f.identity.namespace}/${f.identity.serviceAccount}`);
+const sourceIp = (f: AccessFacts): readonly string[] => [f.sourceIp];
+
+/** The rightmost X-Forwarded-For entry where there is one, else the caller: no protection inside the mesh. */
+function remoteIp(f: AccessFacts): readonly string[] {
+  const lines = f.http?.headers.filter(([n]) => n === 'x-forwarded-for') ?? [];
+  const last = lines.at(-1)?.[1].split(',').at(-1)?.trim();
+  return [last !== undefined && parseIpBytes(last) ? last : f.sourceIp];
+}
+
+const exact =
+  (pattern: string) =>
+  (s: string): boolean =>
+    s === pattern;
+
+function source(s: wire.L7AccessSource, faults: Faults): Test {
+  return and([
+    field(s.principals, textTest, principal),
+    field(s.namespaces, namespaceTest, namespace),
+    field(s.serviceAccounts, exact, account),
+    ipField(s.ipBlocks, sourceIp, faults),
+    ipField(s.remoteIpBlocks, remoteIp, faults),
+    // Tokens of end users are not checked yet: no request has such a principal.
+    field(s.requestPrincipals, textTest, () => []),
+  ]);
+}
+
+function pathTest(pattern: string, faults: Faults): (s: string) => boolean {
+  if (!pattern.includes('{')) return textTest(pattern);
+  const made = compileTemplate(pattern);
+  if (typeof made === 'function') return made;
+  faults.add(`path template ${JSON.stringify(pattern.slice(0, 80))}: ${made.refused}`);
+  return () => false;
+}
+
+const port = (f: AccessFacts): readonly string[] => [String(f.destinationPort)];
+
+/** HTTP fields of an opaque connection have no values: positive ones fail, so ALLOW does not match. */
+function operation(o: wire.L7AccessOperation, faults: Faults): Test {
+  return and([
+    field(
+      o.hosts,
+      (p) => textTest(p.toLowerCase(), true),
+      (f) => one(f.http?.host.toLowerCase()),
+    ),
+    field(
+      o.methods,
+      (p) => textTest(p, true),
+      (f) => one(f.http?.method),
+    ),
+    field(
+      o.paths,
+      (p) => pathTest(p, faults),
+      (f) => one(f.http?.path),
+    ),
+    field(o.ports, exact, port),
+  ]);
+}
+
+function condition(c: wire.L7AccessCondition, faults: Faults): Test | undefined {
+  const { key, values } = c;
+  switch (key) {
+    case 'source.ip':
+      return ipField(values, sourceIp, faults);
+    case 'remote.ip':
+      return ipField(values, remoteIp, faults);
+    case 'source.namespace':
+      return field(values, namespaceTest, namespace);
+    case 'source.principal':
+      return field(values, textTest, principal);
+    case 'source.serviceAccount':
+      return field(values, exact, account);
+    case 'destination.ip':
+      return ipField(values, (f) => [f.destinationIp], faults);
+    case 'destination.port':
+      return field(values, exact, port);
+    default:
+      return headerCondition(key, values, faults);
+  }
+}
+
+function headerCondition(
+  key: string,
+  values: wire.L7Texts | null | undefined,
+  faults: Faults,
+): Test | undefined {
+  const name = /^request\.headers\[(.+)\]$/.exec(key)?.[1]?.toLowerCase();
+  if (name === undefined) {
+    faults.add(`condition ${JSON.stringify(key.slice(0, 80))}`);
+    return never;
+  }
+  const lines = (f: AccessFacts): readonly string[] =>
+    (f.http?.headers ?? []).filter(([n]) => n === name).map(([, v]) => v);
+  return field(values, (p) => textTest(p, true), lines);
+}
+
+const usesHttp = (r: wire.L7AccessRule): boolean =>
+  r.to.some((o) => !isEmpty(o.hosts) || !isEmpty(o.methods) || !isEmpty(o.paths)) ||
+  r.from.some((s) => !isEmpty(s.requestPrincipals) || !isEmpty(s.remoteIpBlocks)) ||
+  r.when.some((w) => w.key.startsWith('request.') || w.key === 'remote.ip');
+
+/** Without what only HTTP can tell; for DENY on opaque connections. */
+function withoutHttp(r: wire.L7AccessRule): wire.L7AccessRule {
+  return {
+    ...r,
+    from: r.from.map((s) => ({ ...s, requestPrincipals: null, remoteIpBlocks: null })),
+    to: r.to.map((o) => ({ ...o, hosts: null, methods: null, paths: null })),
+    when: r.when.filter((w) => !w.key.startsWith('request.') && w.key !== 'remote.ip'),
+  };
+}
+
+function ruleTest(r: wire.L7AccessRule, faults: Faults): Test {
+  const any = (tests: readonly Test[]): Test =>
+    tests.length === 0 ? always : (f) => tests.some((t) => t(f));
+  return and([
+    any(r.from.map((s) => source(s, faults))),
+    any(r.to.map((o) => operation(o, faults))),
+    ...r.when.map((w) => condition(w, faults)),
+  ]);
+}
+
+/** On an opaque connection ALLOW rules that need HTTP never match; DENY rules hold without that part. */
+function compileRule(r: wire.L7AccessRule, deny: boolean, faults: Faults): Test {
+  if (r.unreadable && !deny) return never;
+  const full = ruleTest(r, faults);
+  if (!usesHttp(r)) return full;
+  const opaque = deny ? ruleTest(withoutHttp(r), faults) : never;
+  return (f) => (f.http ? full(f) : opaque(f));
+}
+
+interface Compiled {
+  readonly key: string;
+  readonly deny: boolean;
+  readonly dryRun: boolean;
+  readonly rules: readonly Test[];
+}
+
+export function compileAccess(
+  policies: readonly wire.L7AccessPolicy[],
+  faults: Faults,
+): CompiledAccess {
+  const all = policies.map((p): Compiled => {
+    const deny = p.action === L7PolicyAction.DENY;
+    const rules = p.rules.map((r) => compileRule(r, deny, faults));
+    return { key: p.key, deny, dryRun: p.dryRun, rules };
+  });
+  const enforced = all.filter((p) => !p.dryRun);
+  const shadow = all.filter((p) => p.dryRun);
+  const denies = enforced.filter((p) => p.deny);
+  const allows = enforced.filter((p) => !p.deny);
+  return {
+    judge(f) {
+      const dryRun = shadow.filter((p) => p.rules.some((t) => t(f))).map((p) => p.key);
+      for (const p of denies) {
+        const rule = p.rules.findIndex((t) => t(f));
+        if (rule >= 0) return { allow: false, by: p.key, rule, dryRun };
+      }
+      if (allows.length === 0) return { allow: true, dryRun };
+      const by = allows.find((p) => p.rules.some((t) => t(f)))?.key;
+      return by === undefined ? { allow: false, dryRun } : { allow: true, by, dryRun };
+    },
+  };
+}

@@ -1,0 +1,61 @@
+// A service's configuration as received → what a request is judged by, everything prepared once. What cannot
+// be read is named, and the service keeps its last good form.
+import type * as wire from '../../core/proto/index.ts';
+import { type NamespacedHost, namespacedHost } from '../../core/model/index.ts';
+import { type CompiledAccess, compileAccess } from './access.ts';
+import { type Backend, classOf, compileBackend, type PortClass } from './backend.ts';
+import { Faults } from './faults.ts';
+import { compileTable, type RouteTable } from './routes.ts';
+
+export interface CompiledPort {
+  readonly port: number;
+  readonly protocol: PortClass;
+  /** Absent = straight to the service. */
+  readonly routes: RouteTable | undefined;
+  /** By the caller's namespace. */
+  readonly consumers: ReadonlyMap<string, RouteTable>;
+  readonly tcp: { readonly name: string; readonly backends: readonly Backend[] } | undefined;
+}
+
+export interface CompiledService {
+  readonly key: NamespacedHost;
+  readonly namespace: string;
+  readonly hostname: string;
+  readonly ports: ReadonlyMap<number, CompiledPort>;
+  readonly access: CompiledAccess;
+  readonly traffic: wire.L7TrafficPolicy | undefined;
+  readonly forwardClientCert: boolean;
+}
+
+function compilePort(p: wire.L7PortConfig, faults: Faults): CompiledPort {
+  const consumers = new Map<string, RouteTable>();
+  for (const [namespace, table] of Object.entries(p.consumerRoutes)) {
+    consumers.set(namespace, compileTable(table, faults));
+  }
+  return {
+    port: p.port,
+    protocol: classOf(p.protocol),
+    routes: p.routes ? compileTable(p.routes, faults) : undefined,
+    consumers,
+    tcp: p.tcp ? { name: p.tcp.name, backends: p.tcp.backends.map(compileBackend) } : undefined,
+  };
+}
+
+/** The service, or every reason why it cannot be taken. */
+export function compileService(
+  c: wire.L7ServiceConfig,
+): { readonly service: CompiledService } | { readonly faults: readonly string[] } {
+  const faults = new Faults();
+  if (c.namespace === '' || c.hostname === '') faults.add('a namespace and a hostname are needed');
+  const ports = new Map(c.ports.map((p) => [p.port, compilePort(p, faults)]));
+  const service: CompiledService = {
+    key: namespacedHost(c.namespace, c.hostname),
+    namespace: c.namespace,
+    hostname: c.hostname,
+    ports,
+    access: compileAccess(c.policies, faults),
+    traffic: c.traffic ?? undefined,
+    forwardClientCert: c.forwardClientCert,
+  };
+  return faults.all.length > 0 ? { faults: faults.all } : { service };
+}

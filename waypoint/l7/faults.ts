@@ -1,0 +1,17 @@
+// What could not be read of one resource, gathered while it is compiled.
+import { type LinearRegex, linearRegex } from '../http/regex.ts';
+
+export class Faults {
+  readonly all: string[] = [];
+
+  add(text: string): void {
+    if (this.all.length < 20) this.all.push(text);
+  }
+
+  regex(pattern: string): LinearRegex {
+    const made = linearRegex(pattern);
+    if (typeof made === 'function') return made;
+    this.add(`regular expression ${JSON.stringify(pattern.slice(0, 80))}: ${made.refused}`);
+    return () => false;
+  }
+}

@@ -1,0 +1,237 @@
+// What became of each request and opaque connection: metrics, one access-log line, one record of evidence
+// under the trace id of the tunnel it came in on (waypoint-l7.md 9; design.md 8 "Evidence").
+import {
+  type Clock,
+  type FaultCode,
+  type IpPort,
+  type Log,
+  printable,
+  printIpPort,
+} from '../core/base/index.ts';
+import { tcpLabels, type Workload, workloadSpiffeId } from '../core/model/index.ts';
+import type { Exchange, L7Connection } from './http/exchange.ts';
+import { headerOf, isGrpc } from './http/exchange.ts';
+import { httpLabelNames, opaqueLabelNames, type WaypointMetrics } from './metrics.ts';
+import type { MeshView, Service } from '../core/model/index.ts';
+
+const ringSize = 1000;
+
+/** One request or connection, newest first in `/ambient/connections?recent`. */
+export interface WaypointRecord {
+  readonly trace: string;
+  readonly direction: 'waypoint';
+  readonly state: 'ended' | 'refused';
+  readonly startedAt: string;
+  readonly durationMs: number;
+  readonly source: { readonly addr: string; readonly identity: string; readonly workload?: string };
+  readonly destination: {
+    readonly addr: string;
+    readonly service: string;
+    readonly identity?: string;
+    readonly workload?: string;
+  };
+  readonly request?: {
+    readonly method: string;
+    readonly path: string;
+    readonly status: number;
+    readonly flags: string;
+    readonly route: string;
+    readonly attempts: number;
+  };
+  readonly reason?: string;
+  readonly policy?: string;
+}
+
+export interface OpaqueEnd {
+  readonly endpoint: Workload | undefined;
+  readonly receivedBytes: number;
+  readonly sentBytes: number;
+  readonly flags: string;
+  readonly reason?: FaultCode | undefined;
+  readonly policy?: string | undefined;
+}
+
+const pick = (names: readonly string[], all: Readonly<Record<string, string>>) =>
+  Object.fromEntries(names.map((n) => [n, all[n] ?? '']));
+
+export class Reports {
+  readonly metrics: WaypointMetrics;
+  readonly #clock: Clock;
+  readonly #log: Log | undefined;
+  readonly #view: () => MeshView;
+  readonly #ring: WaypointRecord[] = [];
+
+  constructor(o: {
+    clock: Clock;
+    /** Absent = no access log. */
+    log: Log | undefined;
+    metrics: WaypointMetrics;
+    view: () => MeshView;
+  }) {
+    this.#clock = o.clock;
+    this.#log = o.log;
+    this.metrics = o.metrics;
+    this.#view = o.view;
+  }
+
+  /** Newest first. */
+  recent(): readonly WaypointRecord[] {
+    return this.#ring.toReversed();
+  }
+
+  byTrace(trace: string): readonly WaypointRecord[] {
+    return this.recent().filter((r) => r.trace === trace);
+  }
+
+  refusedTunnel(source: IpPort, identity: string, authority: string, reason: FaultCode): void {
+    this.metrics.refusals.add({ reporter: 'waypoint', reason });
+    this.#log?.warn('tunnel refused', {
+      'src.addr': printIpPort(source),
+      'src.identity': identity,
+      authority: printable(authority, 200),
+      reason,
+    });
+  }
+
+  #labels(c: L7Connection, service: Service | undefined, endpoint: Workload | undefined) {
+    const labels = tcpLabels({
+      reporter: 'destination',
+      source: c.sourceWorkload,
+      sourcePrincipal: c.peer.id,
+      destination: endpoint,
+      service,
+      mutualTls: true,
+      flags: '-',
+    });
+    const known = endpoint !== undefined && endpoint.protocol === 'HBONE';
+    return {
+      ...labels,
+      reporter: 'waypoint',
+      source_workload_namespace: c.peer.identity?.namespace ?? labels.source_workload_namespace,
+      connection_security_policy: known ? 'mutual_tls' : 'none',
+    };
+  }
+
+  #push(record: WaypointRecord): void {
+    this.#ring.push(record);
+    if (this.#ring.length > ringSize) this.#ring.shift();
+  }
+
+  request(x: Exchange): void {
+    const { connection: c, outcome: o } = x;
+    const durationMs = this.#clock.monotonic() - x.startedMs;
+    const service = this.#view().service(c.service.key);
+    const labels = pick(httpLabelNames, {
+      ...this.#labels(c, service, o.endpoint),
+      request_protocol: isGrpc(x.head.headers) ? 'grpc' : 'http',
+      response_flags: o.flags,
+      response_code: String(o.status),
+      grpc_response_status: o.grpcStatus,
+    });
+    this.metrics.requests.add(labels);
+    this.metrics.duration.observe(labels, durationMs);
+    this.metrics.requestBytes.observe(labels, o.bytesReceived);
+    this.metrics.responseBytes.observe(labels, o.bytesSent);
+    if (o.reason) this.metrics.refusals.add({ reporter: 'waypoint', reason: o.reason });
+    this.#push(recordOf(x, durationMs, this.#clock.now()));
+    this.#log?.info('request', logFields(x, durationMs));
+  }
+
+  opaque(c: L7Connection, startedMs: number, end: OpaqueEnd): void {
+    const service = this.#view().service(c.service.key);
+    const labels = pick(opaqueLabelNames, {
+      ...this.#labels(c, service, end.endpoint),
+      response_flags: end.flags,
+    });
+    this.metrics.opened.add(labels);
+    this.metrics.closed.add(labels);
+    this.metrics.received.add(labels, end.receivedBytes);
+    this.metrics.sent.add(labels, end.sentBytes);
+    if (end.reason) this.metrics.refusals.add({ reporter: 'waypoint', reason: end.reason });
+    const durationMs = this.#clock.monotonic() - startedMs;
+    this.#push({
+      ...base(c, end.endpoint, durationMs, this.#clock.now()),
+      state: end.reason ? 'refused' : 'ended',
+      ...(end.reason && { reason: end.reason }),
+      ...(end.policy !== undefined && { policy: end.policy }),
+    });
+    this.#log?.info('connection', {
+      'src.addr': printIpPort(c.source),
+      'src.identity': c.peer.id,
+      'dst.service': c.service.hostname,
+      'dst.addr': printIpPort(c.target),
+      'dst.workload': end.endpoint?.name ?? '-',
+      bytes_received: end.receivedBytes,
+      bytes_sent: end.sentBytes,
+      duration: `${Math.round(durationMs)}ms`,
+      flags: end.flags,
+      ...(end.reason && { reason: end.reason }),
+    });
+  }
+}
+
+function base(c: L7Connection, endpoint: Workload | undefined, durationMs: number, nowMs: number) {
+  return {
+    trace: c.trace,
+    direction: 'waypoint' as const,
+    startedAt: new Date(nowMs - durationMs).toISOString(),
+    durationMs: Math.round(durationMs),
+    source: {
+      addr: printIpPort(c.source),
+      identity: c.peer.id,
+      ...(c.sourceWorkload && { workload: c.sourceWorkload.name }),
+    },
+    destination: {
+      addr: printIpPort(c.target),
+      service: c.service.hostname,
+      ...(endpoint && { identity: workloadSpiffeId(endpoint), workload: endpoint.name }),
+    },
+  };
+}
+
+function recordOf(x: Exchange, durationMs: number, nowMs: number): WaypointRecord {
+  const { outcome: o, head } = x;
+  return {
+    ...base(x.connection, o.endpoint, durationMs, nowMs),
+    state: o.reason === undefined ? 'ended' : 'refused',
+    request: {
+      method: head.method,
+      path: printable(head.path, 300),
+      status: o.status,
+      flags: o.flags,
+      route: o.route,
+      attempts: o.attempts,
+    },
+    ...(o.reason && { reason: o.reason }),
+    ...(o.policy !== undefined && { policy: o.policy }),
+  };
+}
+
+/** Istio's JSON keys (9.2); text that came from a peer is escaped. */
+function logFields(x: Exchange, durationMs: number): Record<string, unknown> {
+  const { connection: c, outcome: o, head } = x;
+  const text = (name: string): string => printable(headerOf(head.headers, name) ?? '-', 200);
+  return {
+    method: printable(head.method, 32),
+    path: printable(`${head.path}${head.query}`, 500),
+    protocol: head.version === '2' ? 'HTTP/2' : 'HTTP/1.1',
+    response_code: o.status,
+    response_flags: o.flags,
+    response_code_details: o.details,
+    bytes_received: o.bytesReceived,
+    bytes_sent: o.bytesSent,
+    duration: Math.round(durationMs),
+    upstream_service_time: o.upstreamMs === undefined ? '-' : Math.round(o.upstreamMs),
+    user_agent: text('user-agent'),
+    request_id: text('x-request-id'),
+    authority: printable(head.authority, 200),
+    upstream_host: o.endpointAddress || '-',
+    upstream_cluster: `inbound-vip|${c.target.port}|http|${c.service.hostname}`,
+    downstream_local_address: printIpPort(c.target),
+    downstream_remote_address: printIpPort(c.source),
+    route_name: o.route,
+    'src.identity': c.peer.id,
+    ...(o.attempts > 1 && { attempts: o.attempts }),
+    ...(o.policy !== undefined && { policy: o.policy }),
+  };
+}

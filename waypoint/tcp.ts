@@ -1,0 +1,93 @@
+// Opaque traffic: judged by what a connection alone can tell, then carried to an endpoint as it is.
+import type { Duplex } from 'node:stream';
+import { fromUnknown, MeshError } from '../core/base/index.ts';
+import { pump } from '../core/hbone/index.ts';
+import type { WorkloadUid } from '../core/model/index.ts';
+import type { WaypointContext } from './context.ts';
+import type { L7Connection } from './http/exchange.ts';
+import { pickBackend, pickTarget } from './upstream/pick.ts';
+import type { Endpoint } from './upstream/tunnels.ts';
+
+export interface OpenedOpaque {
+  readonly stream: Duplex;
+  readonly endpoint: Endpoint;
+  readonly startedMs: number;
+}
+
+/** Endpoints tried before any byte is sent. */
+const maxAttempts = 3;
+
+/** The stream upstream, or the reason why there is none; the refusal is reported. */
+export async function openOpaque(
+  ctx: WaypointContext,
+  c: L7Connection,
+): Promise<OpenedOpaque | MeshError> {
+  const startedMs = ctx.clock.monotonic();
+  const fail = (error: MeshError): MeshError => {
+    ctx.reports.opaque(c, startedMs, {
+      endpoint: undefined,
+      receivedBytes: 0,
+      sentBytes: 0,
+      flags: error.code === 'NO_HEALTHY_UPSTREAM' ? 'UH' : 'UF',
+      reason: error.code,
+      policy: error.policy,
+    });
+    return error;
+  };
+  const verdict = c.service.access.judge({
+    principal: c.peer.id.slice('spiffe://'.length),
+    identity: c.peer.identity,
+    sourceIp: c.source.ip,
+    destinationIp: c.target.ip,
+    destinationPort: c.target.port,
+  });
+  if (!verdict.allow) {
+    const code = verdict.by === undefined ? 'POLICY_NOT_ALLOWED' : 'POLICY_DENIED';
+    return fail(new MeshError(code, verdict.by === undefined ? {} : { policy: verdict.by }));
+  }
+  const backend = c.port.tcp ? pickBackend(ctx, c.port.tcp.backends) : undefined;
+  if (c.port.tcp && (!backend || backend.invalid)) {
+    return fail(new MeshError('NO_HEALTHY_UPSTREAM', { detail: 'the route has no backend' }));
+  }
+  const service = backend?.service ?? c.service.key;
+  const tried = new Set<WorkloadUid>();
+  let last = new MeshError('NO_HEALTHY_UPSTREAM');
+  for (let n = 0; n < maxAttempts; n++) {
+    const endpoint = pickTarget(ctx, service, backend?.port ?? c.port.port, tried);
+    if (!endpoint || (n > 0 && tried.has(endpoint.workload.uid))) break;
+    tried.add(endpoint.workload.uid);
+    try {
+      const { stream } = await ctx.upstreams.tunnels.open({
+        endpoint,
+        client: c.source,
+        serviceHost: c.service.hostname,
+        traceparent: c.traceparent,
+        signal: new AbortController().signal,
+      });
+      return { stream, endpoint, startedMs };
+    } catch (caught) {
+      last = fromUnknown(caught, 'DIAL_REFUSED');
+      if (!last.row.retry) break;
+    }
+  }
+  return fail(last);
+}
+
+export async function carryOpaque(
+  ctx: WaypointContext,
+  c: L7Connection,
+  near: Duplex,
+  opened: OpenedOpaque,
+): Promise<void> {
+  const { endpoint, startedMs } = opened;
+  const ended = ctx.health.started(c.service.key, endpoint.workload.uid);
+  const joined = pump(near, opened.stream);
+  await joined.done;
+  ended();
+  ctx.reports.opaque(c, startedMs, {
+    endpoint: endpoint.workload,
+    receivedBytes: joined.counts.nearToFar,
+    sentBytes: joined.counts.farToNear,
+    flags: '-',
+  });
+}

@@ -1,0 +1,100 @@
+// A stream of a tunnel (or a plain socket) dressed as a socket, so that Node's HTTP can run on it: back-
+// pressure both ways, half-close, and a reset that stays a reset (dependencies.md 4).
+import { Duplex } from 'node:stream';
+import { resetStream } from '../core/hbone/index.ts';
+
+const codeOf = (stream: Duplex): number =>
+  'rstCode' in stream && typeof stream.rstCode === 'number' ? stream.rstCode : 0;
+
+export class TunnelSocket extends Duplex {
+  readonly #under: Duplex;
+  readonly remoteAddress: string | undefined;
+  readonly remotePort: number | undefined;
+
+  constructor(under: Duplex, remote?: { readonly ip: string; readonly port: number }) {
+    super({ allowHalfOpen: true });
+    this.#under = under;
+    this.remoteAddress = remote?.ip;
+    this.remotePort = remote?.port;
+    // Whoever uses this listens as well; an error before that must not end the process.
+    this.on('error', () => {});
+    under.on('error', (error: Error) => this.destroy(error));
+    under.on('data', (chunk: Buffer) => {
+      if (!this.push(chunk)) under.pause();
+    });
+    under.pause();
+    under.on('end', () => {
+      // Node ends a reset HTTP/2 stream before closing it; that is no half-close.
+      if (codeOf(under) === 0) this.push(null);
+    });
+    under.on('close', () => {
+      if (this.readableEnded && this.writableFinished) this.destroy();
+      else if (codeOf(under) === 0 && under.readableEnded) this.#gentle();
+      else this.destroy(new Error('the stream was reset'));
+    });
+  }
+
+  /** The peer left in order; what it sent may still be read. */
+  #gentle(): void {
+    if (this.readableEnded) this.destroy();
+    else this.once('end', () => this.destroy());
+  }
+
+  override _read(): void {
+    this.#under.resume();
+  }
+
+  override _write(
+    chunk: Buffer,
+    _encoding: BufferEncoding,
+    done: (e?: Error | null) => void,
+  ): void {
+    if (this.#under.destroyed || this.#under.writableEnded) done(new Error('the stream has ended'));
+    else this.#under.write(chunk, done);
+  }
+
+  override _writev(
+    chunks: readonly { readonly chunk: Buffer }[],
+    done: (e?: Error | null) => void,
+  ): void {
+    this._write(Buffer.concat(chunks.map((c) => c.chunk)), 'utf8', done);
+  }
+
+  override _final(done: (e?: Error | null) => void): void {
+    if (this.#under.destroyed || this.#under.writableEnded) done();
+    else this.#under.end(() => done());
+  }
+
+  override _destroy(error: Error | null, done: (e: Error | null) => void): void {
+    if (!this.#under.destroyed) {
+      if (error === null && this.writableFinished && this.readableEnded) this.#under.destroy();
+      else if (error === null && this.writableFinished) this.#endSoon();
+      else resetStream(this.#under);
+    }
+    done(error);
+  }
+
+  /** Closed after a complete answer: what was written goes out, what still comes is thrown away. */
+  #endSoon(): void {
+    const under = this.#under;
+    under.removeAllListeners('data');
+    under.resume();
+    if (!under.writableEnded) under.end();
+  }
+
+  setKeepAlive(): this {
+    return this;
+  }
+  setNoDelay(): this {
+    return this;
+  }
+  setTimeout(): this {
+    return this;
+  }
+  ref(): this {
+    return this;
+  }
+  unref(): this {
+    return this;
+  }
+}

@@ -1,0 +1,153 @@
+// The way to an endpoint: an HBONE stream to its node proxy that must prove the endpoint's exact identity, or
+// plain TCP where the endpoint has no tunnel.
+import type { Duplex } from 'node:stream';
+import {
+  type CertSource,
+  connectTls,
+  type PeerFacts,
+  type TlsFacts,
+  type TlsOptions,
+} from '../../certs/index.ts';
+import {
+  type Clock,
+  fromUnknown,
+  type IpAddress,
+  type IpPort,
+  type Log,
+  MeshError,
+  parseIp,
+  parseReason,
+  printIpPort,
+} from '../../core/base/index.ts';
+import { buildConnect, type Dialled, openHbone, Pool } from '../../core/hbone/index.ts';
+import {
+  type SpiffeId,
+  type Workload,
+  type WorkloadUid,
+  workloadSpiffeId,
+} from '../../core/model/index.ts';
+import { dial } from '../../core/runtime/index.ts';
+import type { WaypointConfig } from '../config.ts';
+
+const hbonePort = 15008;
+
+/** Everything about how to reach a next hop; the pool's key is all of it. */
+export interface Peer {
+  readonly expect: SpiffeId;
+  readonly dial: IpPort;
+  readonly uid: WorkloadUid;
+}
+
+export interface TunnelFacts {
+  readonly peer: PeerFacts;
+  readonly tls: TlsFacts;
+  readonly local: { readonly id: string; readonly serial: string };
+}
+
+export interface TunnelDeps {
+  readonly config: WaypointConfig;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly certs: CertSource;
+  readonly tls: TlsOptions;
+  readonly identity: SpiffeId;
+  readonly self: () => Workload;
+  readonly onHandshake: () => void;
+}
+
+export interface Endpoint {
+  readonly workload: Workload;
+  readonly address: IpAddress;
+  readonly port: number;
+}
+
+export interface Call {
+  readonly endpoint: Endpoint;
+  /** Who asked, for the `forwarded` header. */
+  readonly client: IpPort;
+  readonly serviceHost: string;
+  readonly traceparent: string;
+  readonly signal: AbortSignal;
+  /** A tunnel of its own, for proofs. */
+  readonly fresh?: boolean;
+}
+
+export interface Opened {
+  readonly stream: Duplex;
+  /** Absent = plain TCP. */
+  readonly facts?: TunnelFacts;
+}
+
+export class Tunnels {
+  readonly #d: TunnelDeps;
+  readonly pool: Pool<Peer, TunnelFacts>;
+  readonly #from: IpAddress | undefined;
+
+  constructor(deps: TunnelDeps) {
+    this.#d = deps;
+    this.#from = parseIp(deps.config.podIp);
+    this.pool = new Pool<Peer, TunnelFacts>({
+      clock: deps.clock,
+      keyOf: (p) => JSON.stringify([p.expect, printIpPort(p.dial), p.uid]),
+      dial: (p) => this.#dialTunnel(p),
+    });
+  }
+
+  /** Rejects with a MeshError that says which step failed. */
+  async open(call: Call): Promise<Opened> {
+    const { endpoint, signal } = call;
+    if (endpoint.workload.protocol !== 'HBONE') {
+      const to = { ip: endpoint.address, port: endpoint.port };
+      return { stream: await this.#dialPlain(to, signal) };
+    }
+    const headers = buildConnect({
+      authority: printIpPort({ ip: endpoint.address, port: endpoint.port }),
+      client: call.client,
+      serviceHost: call.serviceHost,
+      source: this.#d.self(),
+      traceparent: call.traceparent,
+    });
+    const given = await this.pool.connect(this.#peerOf(endpoint), headers, signal);
+    if (given.answer.kind === 'open') return { stream: given.answer.stream, facts: given.facts };
+    const reason = parseReason(given.answer.reason);
+    throw new MeshError(reason?.code ?? 'PEER_REFUSED', {
+      detail: `http status: ${given.answer.status}`,
+      ...(reason?.policy !== undefined && { policy: reason.policy }),
+    });
+  }
+
+  #peerOf({ workload, address }: Endpoint): Peer {
+    return {
+      expect: workloadSpiffeId(workload),
+      dial: { ip: address, port: hbonePort },
+      uid: workload.uid,
+    };
+  }
+
+  #dialPlain(to: IpPort, signal?: AbortSignal) {
+    const { clock, config } = this.#d;
+    const options = { clock, keepalive: config.keepalive, from: this.#from };
+    return dial(to, signal ? { ...options, signal } : options);
+  }
+
+  async #dialTunnel(peer: Peer): Promise<Dialled<TunnelFacts>> {
+    const { clock, config, log, certs, identity, tls } = this.#d;
+    const cert = await certs.get(identity);
+    const socket = await dial(peer.dial, {
+      clock,
+      keepalive: config.keepalive,
+      from: this.#from,
+      halfOpen: false,
+    }).catch((error: unknown) => {
+      const fault = fromUnknown(error, 'DIAL_REFUSED');
+      throw fault.code === 'DIAL_TIMEOUT'
+        ? new MeshError('HBONE_TIMEOUT', { cause: error })
+        : fault;
+    });
+    const secured = await connectTls(socket, cert, [peer.expect], tls);
+    this.#d.onHandshake();
+    const client = openHbone(secured.stream, { clock, log });
+    const { peer: proven, tls: facts, local } = secured;
+    return { client, facts: { peer: proven, tls: facts, local } };
+  }
+}
