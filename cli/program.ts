@@ -3,10 +3,12 @@ import { Command } from 'commander';
 import { packageVersion } from '../core/runtime/index.ts';
 import { authzCommand } from './commands/authz.ts';
 import { completionCommands } from './commands/completion.ts';
+import { describeCommand } from './commands/describe.ts';
 import { explainCommand } from './commands/explain.ts';
 import { sandboxCommand } from './commands/sandbox.ts';
 import { verifyCommand } from './commands/verify.ts';
 import { versionCommand } from './commands/version.ts';
+import { waypointCommand } from './commands/waypoint.ts';
 import { ztunnelConfigCommand } from './commands/ztunnel-config.ts';
 
 const examples = `
@@ -32,10 +34,12 @@ export function buildProgram(): Command {
     .showSuggestionAfterError(true)
     .addHelpText('after', examples);
   program.addCommand(authzCommand());
+  program.addCommand(describeCommand());
   program.addCommand(explainCommand());
   program.addCommand(sandboxCommand());
   program.addCommand(verifyCommand());
   program.addCommand(versionCommand());
+  program.addCommand(waypointCommand());
   program.addCommand(ztunnelConfigCommand());
   const [completion, hidden] = completionCommands(program);
   if (completion) program.addCommand(completion);

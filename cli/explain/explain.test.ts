@@ -15,7 +15,8 @@ import {
 import { testPolicy, testService, testWorkload } from '../../test/kit/mesh.ts';
 import { reach, simulate, withPolicies } from './authz.ts';
 import { explain, explainExit, printExplanation } from './explain.ts';
-import { findDestination, findWorkload } from './find.ts';
+import { describeService, describeWorkload, printService, printWorkload } from './describe.ts';
+import { findDestination, findService, findWorkload } from './find.ts';
 
 const key = namespacedHost('shop', 'web.shop.svc.cluster.local');
 const backs = new Map([[key, new Map([[80, 8080]])]]);
@@ -113,6 +114,27 @@ describe('explain', () => {
       assert.throws(() => findDestination(mesh(), text, 'shop'), error);
     });
   }
+});
+
+describe('describe', () => {
+  test('a pod: identity, services, policies, what plaintext would get', () => {
+    const m = throughDump(mesh([allowCurl]));
+    const text = printWorkload(describeWorkload(m, findWorkload(m, 'web-0', 'shop')));
+    assert.match(text, /Mesh: enrolled, reached over mutual TLS/);
+    assert.match(text, /Identity: spiffe:\/\/cluster\.local\/ns\/shop\/sa\/web-0/);
+    assert.match(text, /Service: web\.shop\.svc\.cluster\.local {2}ports 80 → 8080/);
+    assert.match(text, /Policy: shop\/allow-curl {2}ALLOW, WorkloadSelector, 1 rules/);
+    assert.match(text, /Plaintext to port 8080: refused \(shop\/allow-curl\)/);
+  });
+
+  test('a service: endpoints with their readiness and identity', () => {
+    const m = throughDump(mesh());
+    const service = findService(m, 'svc/web', 'shop');
+    assert.ok(service);
+    const text = printService(describeService(m, service));
+    assert.match(text, /Endpoint: web-0\.shop {2}10\.1\.0\.5 {2}ready {2}HBONE/);
+    assert.match(text, /Endpoint: web-1\.shop {2}10\.1\.0\.6 {2}NOT READY/);
+  });
 });
 
 describe('authz', () => {

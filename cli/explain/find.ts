@@ -22,6 +22,11 @@ function workloadOf(mesh: MeshView, r: Reference): Workload | undefined {
   return owned.find((w) => w.status === 'Healthy') ?? owned[0];
 }
 
+/** The service a reference means. */
+export function findService(mesh: MeshView, text: string, namespace: string): Service | undefined {
+  return serviceOf(mesh, parseReference(text, namespace));
+}
+
 /** The workload a reference means; of a service, one of its endpoints. Throws CliError if there is none. */
 export function findWorkload(mesh: MeshView, text: string, namespace: string): Workload {
   const r = parseReference(text, namespace);
