@@ -93,3 +93,34 @@ const outboundRules = ({ probeIp, probeIp6 }: RuleFacts): string[] => [
   `    ip daddr != 127.0.0.1 ${opening} ${notProxied} redirect to :15001`,
   `    ip6 daddr != ::1 ${opening} ${notProxied} redirect to :15001`,
 ];
+
+/**
+ * On the node: its own probes reach captured pods under the probe address, which the pods' rules let
+ * pass. Only sockets of the kubelet's user; forwarded packets have none.
+ */
+export function hostRules(podIps: readonly string[], facts: RuleFacts, kubeletUid: number): string {
+  const of = (six: boolean): string[] => podIps.filter((ip) => ip.includes(':') === six);
+  const set = (name: string, type: string, ips: readonly string[]): string[] => [
+    `  set ${name} {`,
+    `    type ${type}`,
+    ...(ips.length > 0 ? [`    elements = { ${ips.join(', ')} }`] : []),
+    '  }',
+  ];
+  const rule = (family: string, name: string, to: string): string =>
+    `    meta l4proto tcp meta skuid ${kubeletUid} ${family} daddr @${name} snat ${family} to ${to}`;
+  const lines = [
+    `table inet ${nat} {`,
+    '}',
+    `delete table inet ${nat}`,
+    `table inet ${nat} {`,
+    ...set('istio-inpod-probes-v4', 'ipv4_addr', of(false)),
+    ...set('istio-inpod-probes-v6', 'ipv6_addr', of(true)),
+    '  chain postrouting {',
+    '    type nat hook postrouting priority 100; policy accept;',
+    rule('ip', 'istio-inpod-probes-v4', facts.probeIp),
+    rule('ip6', 'istio-inpod-probes-v6', facts.probeIp6),
+    '  }',
+    '}',
+  ];
+  return `${lines.join('\n')}\n`;
+}

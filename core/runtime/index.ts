@@ -1,6 +1,7 @@
 // Door of core/runtime: time, chance, environment, readiness, small HTTP servers, process life.
 export { EnvReader, type EnvVariable, parseDuration } from './env.ts';
 export { type Running, runUntilSignal } from './lifecycle.ts';
+export { parseSync, readSync, type SyncState, waitForSync } from './mesh-sync.ts';
 export {
   isLocalRequest,
   type OpsAnswer,

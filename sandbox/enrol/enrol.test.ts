@@ -7,10 +7,9 @@ import path from 'node:path';
 import test from 'node:test';
 import { silentLog } from '../../core/base/index.ts';
 import { decode, encode } from '../../core/rpc/index.ts';
-import { systemClock } from '../../core/runtime/index.ts';
+import { parseSync, systemClock } from '../../core/runtime/index.ts';
 import type { Pod } from '../objects.ts';
 import { isWanted } from './decide.ts';
-import { parseSync } from './enrolment.ts';
 import { FrameReader, frame } from './zds-frames.ts';
 import { ZdsServer, type ZdsWorkload } from './zds-server.ts';
 

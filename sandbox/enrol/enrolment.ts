@@ -2,8 +2,8 @@
 // connection (sandbox.md D4).
 //   in:  ZDS add → ack → others use its 15006 → annotation → its own traffic is captured
 //   out: its own traffic free → annotation gone → wait for xDS → others leave its 15006 → ZDS del
-import http from 'node:http';
 import { backoffDelay, type Clock, type Log, type Random } from '../../core/base/index.ts';
+import { readSync, waitForSync } from '../../core/runtime/index.ts';
 import type { Store } from '../contract.ts';
 import type { Recorder } from '../controllers/index.ts';
 import type { MeshFlags } from '../loopback/index.ts';
@@ -41,7 +41,6 @@ interface Membership {
 const retryPlan = { firstMs: 100, capMs: 5_000, jitter: 0.2 };
 const drainMs = 5_000;
 const syncLimitMs = 2_000;
-const syncPollMs = 50;
 
 export class Enrolment {
   readonly #options: EnrolmentOptions;
@@ -206,9 +205,9 @@ export class Enrolment {
     const wasIn = options.flags(member.uid).inbound;
     if (wasIn) {
       await options.setFlags(member.uid, { inbound: true, outbound: false });
-      const before = await readSync(this.#options.syncUrl);
+      const before = await readSync(options.syncUrl);
       this.#annotate(member, undefined);
-      await this.#synced(before?.revision);
+      await waitForSync(options.syncUrl, before?.revision, options.clock, syncLimitMs);
     } else this.#annotate(member, undefined);
     member.state = 'out';
     await options.setFlags(member.uid, { inbound: false, outbound: false });
@@ -250,17 +249,6 @@ export class Enrolment {
       o.metadata.annotations = value === undefined ? rest : { ...rest, [redirectionKey]: value };
     });
   }
-
-  /** Until every proxy knows that the pod is out of the mesh, or two seconds. */
-  async #synced(before: number | undefined): Promise<void> {
-    const { clock, syncUrl } = this.#options;
-    const until = clock.monotonic() + syncLimitMs;
-    while (clock.monotonic() < until && !this.#stopped) {
-      await new Promise<void>((done) => void clock.after(syncPollMs, done));
-      const now = before === undefined ? undefined : await readSync(syncUrl);
-      if (now && now.revision > (before ?? 0) && now.synced) return;
-    }
-  }
 }
 
 const annotationOf = (pod: Pod): string | undefined => pod.metadata.annotations?.[redirectionKey];
@@ -279,34 +267,4 @@ function nextWake(member: Membership, signal: AbortSignal): Promise<void> {
 
 function wake(member: Membership): void {
   for (const waiter of member.waiters) waiter();
-}
-
-interface SyncState {
-  readonly revision: number;
-  readonly synced: boolean;
-}
-
-/** What istiod says; `undefined` if it does not answer, or in words of its own. */
-function readSync(url: string): Promise<SyncState | undefined> {
-  return new Promise((done) => {
-    const request = http.get(url, { agent: false, signal: AbortSignal.timeout(500) });
-    request.on('error', () => done(undefined));
-    request.on('response', (response) => {
-      const chunks: Buffer[] = [];
-      response.on('error', () => done(undefined));
-      response.on('data', (chunk: Buffer) => chunks.push(chunk));
-      response.on('end', () => done(parseSync(Buffer.concat(chunks).toString('utf8'))));
-    });
-  });
-}
-
-export function parseSync(text: string): SyncState | undefined {
-  try {
-    const value = JSON.parse(text) as Partial<Record<'revision' | 'synced', unknown>> | null;
-    const revision = Number(value?.revision);
-    if (!Number.isFinite(revision) || typeof value?.synced !== 'boolean') return undefined;
-    return { revision, synced: value.synced };
-  } catch {
-    return undefined;
-  }
 }
