@@ -98,13 +98,23 @@ async function waitReady(
   }
 }
 
+function lives(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM';
+  }
+}
+
 /** Ends a running sandbox; false = none ran. */
 export async function stopSandbox(dir: string, timeoutMs: number): Promise<boolean> {
   const state = readState(dir);
   if (!state) return false;
   process.kill(state.pid, 'SIGTERM');
   const end = performance.now() + timeoutMs;
-  while (readState(dir)) {
+  // Its state file goes early; the process is what must be gone.
+  while (lives(state.pid)) {
     if (performance.now() > end) {
       throw new CliError(`the sandbox (pid ${state.pid}) did not end within ${timeoutMs / 1000} s`);
     }
