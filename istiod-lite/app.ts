@@ -31,11 +31,12 @@ import {
   watchedGatewayKinds,
 } from './gateway/index.ts';
 import { NamespaceConfigMaps } from './kube/config-maps.ts';
+import { EntryAddresses } from './kube/entry-addresses.ts';
 import { StatusWriter } from './kube/status.ts';
 import { readTemplate } from './kube/template.ts';
 import { type CallerIdentity, TokenReviewer } from './kube/token-review.ts';
 import { type IstiodMetrics, istiodMetrics } from './metrics.ts';
-import { Translator } from './translate/index.ts';
+import { allocateAddresses, Translator } from './translate/index.ts';
 import { Publisher } from './xds/publish.ts';
 import { XdsServer } from './xds/serve.ts';
 
@@ -58,6 +59,8 @@ const watched: readonly [Kind, Resource][] = [
   ['EndpointSlice', resources.endpointSlices],
   ['AuthorizationPolicy', resources.authorizationPolicies],
   ['PeerAuthentication', resources.peerAuthentications],
+  ['ServiceEntry', resources.serviceEntries],
+  ['WorkloadEntry', resources.workloadEntries],
 ];
 
 const isMeshKind = (kind: Kind | GatewayKind): kind is Kind => watched.some(([k]) => k === kind);
@@ -70,6 +73,7 @@ class Pipeline {
   readonly #publisher: Publisher;
   readonly #published: () => void;
   readonly #status: StatusWriter;
+  readonly #addresses: EntryAddresses;
   readonly #gateway: GatewayController;
   readonly #waiting = new Set<Kind | GatewayKind>(
     [...watched, ...watchedGatewayKinds].map(([kind]) => kind),
@@ -99,6 +103,7 @@ class Pipeline {
     this.#translator = new Translator(o.config);
     const { kube, clock, log } = o.deps;
     this.#status = new StatusWriter(kube, cluster, clock, log.child('status'));
+    this.#addresses = new EntryAddresses(kube, log.child('status'));
   }
 
   start(onNamespace: (name: string, present: boolean) => void): void {
@@ -176,6 +181,7 @@ class Pipeline {
       this.#gateway.touch(touched);
       const outputs = this.#translator.translate(this.#cluster, touched);
       for (const { key, status } of outputs.statuses) this.#status.want(key, status);
+      if (touched.entries) this.#addresses.want(allocateAddresses(this.#cluster));
       const bound = { ...outputs, ...this.#gateway.withWaypoints(outputs) };
       const grew = this.#publisher.publish({ ...bound, configs: this.#gateway.configs() });
       this.#gateway.reconcile();

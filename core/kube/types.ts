@@ -86,6 +86,8 @@ export const resources = {
   grpcRoutes: make('gateway.networking.k8s.io', 'v1', 'grpcroutes', 'GRPCRoute'),
   tcpRoutes: make('gateway.networking.k8s.io', 'v1alpha2', 'tcproutes', 'TCPRoute'),
   tlsRoutes: make('gateway.networking.k8s.io', 'v1alpha2', 'tlsroutes', 'TLSRoute'),
+  serviceEntries: make('networking.istio.io', 'v1', 'serviceentries', 'ServiceEntry'),
+  workloadEntries: make('networking.istio.io', 'v1', 'workloadentries', 'WorkloadEntry'),
   peerAuthentications: make('security.istio.io', 'v1', 'peerauthentications', 'PeerAuthentication'),
 } as const;
 

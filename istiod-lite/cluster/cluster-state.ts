@@ -5,6 +5,12 @@
 //    └──selector── AuthorizationPolicy, PeerAuthentication (own and root namespace)
 import type { KubeObject } from '../../core/kube/index.ts';
 import {
+  readServiceEntry,
+  readWorkloadEntry,
+  type ServiceEntryFacts,
+  type WorkloadEntryFacts,
+} from './entries.ts';
+import {
   type NamespaceFacts,
   type NodeFacts,
   type PodFacts,
@@ -30,10 +36,17 @@ export type Kind =
   | 'Service'
   | 'EndpointSlice'
   | 'AuthorizationPolicy'
-  | 'PeerAuthentication';
+  | 'PeerAuthentication'
+  | 'ServiceEntry'
+  | 'WorkloadEntry';
 
 /** Kinds whose `istio.io/rev` label says which control plane they are for. */
-const meshKinds: ReadonlySet<Kind> = new Set(['AuthorizationPolicy', 'PeerAuthentication']);
+const meshKinds: ReadonlySet<Kind> = new Set([
+  'AuthorizationPolicy',
+  'PeerAuthentication',
+  'ServiceEntry',
+  'WorkloadEntry',
+]);
 
 export type EventType = 'ADDED' | 'MODIFIED' | 'DELETED';
 
@@ -49,6 +62,8 @@ export interface Touched {
   readonly namespaces: Set<string>;
   everything: boolean;
   policies: boolean;
+  /** ServiceEntries or WorkloadEntries. */
+  entries: boolean;
 }
 
 export const nothingTouched = (): Touched => ({
@@ -58,6 +73,7 @@ export const nothingTouched = (): Touched => ({
   namespaces: new Set(),
   everything: false,
   policies: false,
+  entries: false,
 });
 
 /** Objects of one kind by namespace and name. */
@@ -96,6 +112,8 @@ export class ClusterState {
   readonly slices = new Table<SliceFacts>();
   readonly authorizationPolicies = new Table<AuthorizationPolicyFacts>();
   readonly peerAuthentications = new Table<PeerAuthenticationFacts>();
+  readonly serviceEntries = new Table<ServiceEntryFacts>();
+  readonly workloadEntries = new Table<WorkloadEntryFacts>();
   readonly #podsByNode = new Map<string, Set<ObjectKey>>();
 
   /** Mesh objects labelled for another revision than `revision` are another control plane's. */
@@ -152,6 +170,16 @@ export class ClusterState {
       case 'PeerAuthentication':
         this.#write(this.peerAuthentications, readPeerAuthentication(o), gone);
         this.#policyTouched(o.metadata.namespace ?? '', touched);
+        break;
+      case 'ServiceEntry':
+        this.#write(this.serviceEntries, readServiceEntry(o), gone);
+        touched.entries = true;
+        // It may select pods.
+        touched.namespaces.add(o.metadata.namespace ?? '');
+        break;
+      case 'WorkloadEntry':
+        this.#write(this.workloadEntries, readWorkloadEntry(o), gone);
+        touched.entries = true;
         break;
     }
   }

@@ -36,3 +36,9 @@ export {
   type Texts,
 } from './policies.ts';
 export { readAuthorizationPolicy } from './policies.ts';
+export type {
+  EndpointFacts,
+  EntryPortFacts,
+  ServiceEntryFacts,
+  WorkloadEntryFacts,
+} from './entries.ts';

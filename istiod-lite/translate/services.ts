@@ -1,6 +1,6 @@
 // Kubernetes Service → model Service (control-plane.md 2.5, 2.6).
 import type { AppProtocol, LoadBalancing, Service, ServicePort } from '../../core/model/index.ts';
-import type { ClusterState, ServiceFacts, ServicePortFacts } from '../cluster/index.ts';
+import type { ClusterState, Dict, ServiceFacts, ServicePortFacts } from '../cluster/index.ts';
 import type { MeshSettings } from './settings.ts';
 
 export const serviceHostname = (s: { name: string; namespace: string }, m: MeshSettings): string =>
@@ -38,19 +38,26 @@ function distribution(spec: string, annotation: string | undefined): 'close' | '
   return text === 'prefersamenode' ? 'node' : undefined;
 }
 
+/** What a spec field, an annotation of the object or of its namespace ask for (2.6). */
+export function distributionOf(
+  cluster: ClusterState,
+  namespace: string,
+  spec: string,
+  annotations: Dict,
+): LoadBalancing['preferences'] | undefined {
+  const key = 'networking.istio.io/traffic-distribution';
+  const inherited = cluster.namespaces.get('', namespace)?.annotations.get(key);
+  const wanted = distribution(spec, annotations.get(key) ?? inherited);
+  return wanted && (wanted === 'node' ? sameNode : close);
+}
+
 function balancing(cluster: ClusterState, s: ServiceFacts): LoadBalancing | undefined {
   const healthPolicy = s.publishNotReady ? 'AllowAll' : 'OnlyHealthy';
   if (s.internalTrafficPolicy === 'Local') {
     return { preferences: ['Node'], mode: 'Strict', healthPolicy };
   }
-  const key = 'networking.istio.io/traffic-distribution';
-  const namespace = cluster.namespaces.get('', s.namespace);
-  const wanted = distribution(
-    s.trafficDistribution,
-    s.annotations.get(key) ?? namespace?.annotations.get(key),
-  );
-  if (wanted)
-    return { preferences: wanted === 'node' ? sameNode : close, mode: 'Failover', healthPolicy };
+  const preferences = distributionOf(cluster, s.namespace, s.trafficDistribution, s.annotations);
+  if (preferences) return { preferences, mode: 'Failover', healthPolicy };
   return s.publishNotReady ? { preferences: [], mode: 'Standard', healthPolicy } : undefined;
 }
 

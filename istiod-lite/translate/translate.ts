@@ -1,8 +1,9 @@
 // Touched keys → the outputs to write and the outputs to drop. Idempotent: the same cluster gives the same
 // outputs, whatever order events came in; equal outputs are suppressed by content hash further on.
 import type { Policy, Service, Workload, WorkloadUid } from '../../core/model/index.ts';
-import { namespacedHost, podUid } from '../../core/model/index.ts';
+import { namespacedHost, podUid, serviceKey } from '../../core/model/index.ts';
 import type { ClusterState, ObjectKey, Touched } from '../cluster/index.ts';
+import { entriesOfPod, HostOwners, translateEntries } from './entries.ts';
 import { peerAuthenticationPolicies } from './peer-auth.ts';
 import { type PolicyStatus, translatePolicy } from './policies.ts';
 import { serviceHostname, translateService } from './services.ts';
@@ -19,10 +20,12 @@ export interface Outputs {
   readonly statuses: readonly { readonly key: ObjectKey; readonly status: PolicyStatus }[];
 }
 
-/** Remembers which workloads a slice gave, so that vanished endpoints can be told. */
+/** Remembers which workloads slices and entries gave, so that vanished ones can be told. */
 export class Translator {
   readonly #settings: MeshSettings;
   readonly #bySlice = new Map<ObjectKey, readonly WorkloadUid[]>();
+  /** Resource names that entries gave last time. */
+  #byEntries: ReadonlySet<string> = new Set();
 
   constructor(settings: MeshSettings) {
     this.#settings = settings;
@@ -36,6 +39,7 @@ export class Translator {
       removedAddresses: [] as string[],
     };
     const m = this.#settings;
+    const owners = new HostOwners(cluster, m);
     for (const key of services) {
       const facts = cluster.serviceByKey(key);
       const service = facts && translateService(cluster, facts, m);
@@ -48,14 +52,38 @@ export class Translator {
     }
     for (const key of pods) {
       const facts = cluster.podByKey(key);
-      const workload = facts && translatePod(cluster, facts, m);
+      const entries = facts && entriesOfPod(cluster, owners, facts);
+      const workload = facts && translatePod(cluster, facts, m, entries);
       const [namespace = '', name = ''] = key.split('/');
       if (workload) out.workloads.push(workload);
       else out.removedAddresses.push(podUid(m.clusterId, namespace, name));
     }
     for (const key of slices) this.#slice(cluster, key, out);
+    if (concernsEntries(touched)) this.#entries(cluster, owners, out);
+    const given = new Set([...out.workloads.map((w) => w.uid), ...out.services.map(serviceKey)]);
+    out.removedAddresses = out.removedAddresses.filter((n) => !given.has(n as WorkloadUid));
     if (!touched.policies) return { ...out, statuses: [] };
     return { ...out, ...translatePolicies(cluster) };
+  }
+
+  /** All of them: whose host it is depends on the others. */
+  #entries(
+    cluster: ClusterState,
+    owners: HostOwners,
+    out: { workloads: Workload[]; services: Service[]; removedAddresses: string[] },
+  ): void {
+    const made = translateEntries(cluster, owners, this.#settings);
+    const names = new Set<string>([
+      ...made.workloads.map((w) => w.uid),
+      ...made.services.map(serviceKey),
+    ]);
+    for (const old of this.#byEntries) {
+      if (!names.has(old) && !isKubeService(cluster, old, this.#settings))
+        out.removedAddresses.push(old);
+    }
+    this.#byEntries = names;
+    out.workloads.push(...made.workloads);
+    out.services.push(...made.services);
   }
 
   #slice(
@@ -72,6 +100,17 @@ export class Translator {
     else this.#bySlice.delete(key);
     out.workloads.push(...made);
   }
+}
+
+/** Pods and slices alone change nothing about entries. */
+const concernsEntries = (t: Touched): boolean =>
+  t.entries || t.policies || t.everything || t.services.size > 0 || t.namespaces.size > 0;
+
+/** Whether a resource name is that of a Kubernetes Service, which took a host from an entry. */
+function isKubeService(cluster: ClusterState, name: string, m: MeshSettings): boolean {
+  const [namespace = '', host = ''] = name.split('/');
+  const service = cluster.services.get(namespace, host.split('.')[0] ?? '');
+  return service !== undefined && serviceHostname(service, m) === host;
 }
 
 function expand(

@@ -9,7 +9,7 @@ import {
   type Workload,
   workloadUid,
 } from '../../core/model/index.ts';
-import type { ClusterState, PodFacts, ServiceFacts, SliceFacts } from '../cluster/index.ts';
+import type { ClusterState, Dict, PodFacts, ServiceFacts, SliceFacts } from '../cluster/index.ts';
 import { peerAuthenticationKeys } from './peer-auth.ts';
 import { selects } from './selector.ts';
 import { serviceHostname } from './services.ts';
@@ -64,16 +64,17 @@ function servicesOf(
   return out;
 }
 
-function policiesOf(cluster: ClusterState, p: PodFacts): PolicyKey[] {
+/** The list of control-plane.md 3.4 for a workload with these labels. */
+export function policiesOf(cluster: ClusterState, own: string, labels: Dict): PolicyKey[] {
   const keys: PolicyKey[] = [];
-  for (const namespace of new Set([p.namespace, cluster.rootNamespace])) {
+  for (const namespace of new Set([own, cluster.rootNamespace])) {
     for (const a of cluster.authorizationPolicies.in(namespace)) {
       if (a.targetRefs.length > 0 || !a.selector || a.selector.size === 0) continue;
       if (a.action !== 'ALLOW' && a.action !== 'DENY') continue;
-      if (selects(a.selector, p.labels)) keys.push(policyKey(a.namespace, a.name));
+      if (selects(a.selector, labels)) keys.push(policyKey(a.namespace, a.name));
     }
   }
-  return [...keys.toSorted(), ...peerAuthenticationKeys(cluster, p.namespace, p.labels)];
+  return [...keys.toSorted(), ...peerAuthenticationKeys(cluster, own, labels)];
 }
 
 /** `undefined` = no workload (no address yet, or finished). */
@@ -81,6 +82,7 @@ export function translatePod(
   cluster: ClusterState,
   p: PodFacts,
   m: MeshSettings,
+  entries: ReadonlyMap<NamespacedHost, PortMap> = new Map(),
 ): Workload | undefined {
   if (p.ips.length === 0 || terminal.has(p.phase)) return undefined;
   const node = cluster.nodes.get('', p.node);
@@ -108,10 +110,10 @@ export function translatePod(
     workloadType: 'pod',
     workloadName,
     nativeTunnel: native,
-    authorizationPolicies: policiesOf(cluster, p),
+    authorizationPolicies: policiesOf(cluster, p.namespace, p.labels),
     status: p.ready && !p.deleting ? 'Healthy' : 'Unhealthy',
     clusterId: m.clusterId,
-    services: servicesOf(cluster, p, m),
+    services: new Map([...servicesOf(cluster, p, m), ...entries]),
     locality: {
       region: node?.region ?? '',
       zone: node?.zone ?? '',

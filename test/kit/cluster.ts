@@ -50,6 +50,8 @@ const plurals: Record<string, [string, string, string, boolean]> = {
   ConfigMap: ['', 'v1', 'configmaps', true],
   EndpointSlice: ['discovery.k8s.io', 'v1', 'endpointslices', true],
   AuthorizationPolicy: ['security.istio.io', 'v1', 'authorizationpolicies', true],
+  ServiceEntry: ['networking.istio.io', 'v1', 'serviceentries', true],
+  WorkloadEntry: ['networking.istio.io', 'v1', 'workloadentries', true],
   PeerAuthentication: ['security.istio.io', 'v1', 'peerauthentications', true],
 };
 

@@ -1,0 +1,148 @@
+// Address allocation of ServiceEntries, and hosts that change hands (control-plane.md 2.5).
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import type { KubeObject } from '../../core/kube/index.ts';
+import { ClusterState, type EventType, type Kind, nothingTouched } from '../cluster/index.ts';
+import { allocateAddresses, Translator } from './index.ts';
+
+const entry = (
+  name: string,
+  spec: object,
+  more: { labels?: Record<string, string>; addresses?: object[] } = {},
+): KubeObject => ({
+  metadata: {
+    name,
+    namespace: 'shop',
+    creationTimestamp: '2026-01-01T00:00:00Z',
+    ...(more.labels && { labels: more.labels }),
+  },
+  spec: { resolution: 'DNS', ports: [{ number: 80, name: 'http' }], ...spec },
+  ...(more.addresses && { status: { addresses: more.addresses } }),
+});
+
+function clusterOf(...objects: KubeObject[]): ClusterState {
+  const cluster = new ClusterState('istio-system');
+  for (const o of objects) cluster.apply('ServiceEntry', 'ADDED', o, nothingTouched());
+  return cluster;
+}
+
+describe('address allocation', () => {
+  const rows: readonly [string, KubeObject, boolean][] = [
+    ['an entry without addresses', entry('e', { hosts: ['a.example.com'] }), true],
+    [
+      'addresses in the spec',
+      entry('e', { hosts: ['a.example.com'], addresses: ['10.0.0.1'] }),
+      false,
+    ],
+    ['resolution NONE', entry('e', { hosts: ['a.example.com'], resolution: 'NONE' }), false],
+    ['a wildcard host', entry('e', { hosts: ['*.example.com'] }), false],
+    [
+      'a wildcard host resolved anew each time',
+      entry('e', { hosts: ['*.example.com'], resolution: 'DYNAMIC_DNS' }),
+      true,
+    ],
+    [
+      'opted out',
+      entry(
+        'e',
+        { hosts: ['a.example.com'] },
+        { labels: { 'networking.istio.io/enable-autoallocate-ip': 'False' } },
+      ),
+      false,
+    ],
+    [
+      'another value of the label',
+      entry(
+        'e',
+        { hosts: ['a.example.com'] },
+        { labels: { 'networking.istio.io/enable-autoallocate-ip': 'no' } },
+      ),
+      true,
+    ],
+    [
+      'it has them already',
+      entry(
+        'e',
+        { hosts: ['a.example.com'] },
+        { addresses: [{ value: '240.240.0.1', host: 'a.example.com' }] },
+      ),
+      false,
+    ],
+    ['a broken entry', entry('e', { hosts: ['b ad'] }), false],
+  ];
+  for (const [what, o, want] of rows) {
+    test(`${what}: ${want ? 'allocated' : 'left alone'}`, () => {
+      assert.equal(allocateAddresses(clusterOf(o)).length > 0, want);
+    });
+  }
+
+  test('one of each family per host, in the documented blocks, none twice, always the same', () => {
+    const many = Array.from({ length: 500 }, (_, i) =>
+      entry(`e${i}`, { hosts: [`h${i}.example.com`, `g${i}.example.com`] }),
+    );
+    const all = allocateAddresses(clusterOf(...many)).flatMap((a) => a.addresses);
+    assert.equal(all.length, 2000);
+    assert.equal(new Set(all.map((a) => a.value)).size, 2000);
+    for (const { value } of all) assert.match(value, /^(240\.240\.\d+\.\d+|2001:2::[0-9a-f]+)$/);
+    for (const { value } of all) assert.doesNotMatch(value, /^240\.240\.\d+\.(0|255)$/);
+    assert.deepEqual(
+      allocateAddresses(clusterOf(...many)).flatMap((a) => a.addresses),
+      all,
+    );
+  });
+
+  test('a host added later gets its own, the others keep theirs', () => {
+    const kept = [{ value: '240.240.9.9', host: 'a.example.com' }];
+    const [a] = allocateAddresses(
+      clusterOf(entry('e', { hosts: ['a.example.com', 'b.example.com'] }, { addresses: kept })),
+    );
+    assert.deepEqual(a?.addresses[0], kept[0]);
+    assert.equal(a?.addresses.length, 3);
+  });
+});
+
+describe('hosts that change hands', () => {
+  const settings = {
+    clusterId: 'Kubernetes',
+    trustDomain: 'cluster.local',
+    clusterDomain: 'cluster.local',
+    rootNamespace: 'istio-system',
+    network: '',
+  };
+  const host = 'web.shop.svc.cluster.local';
+  const key = `shop/${host}`;
+
+  function run() {
+    const cluster = new ClusterState('istio-system');
+    const translator = new Translator(settings);
+    return (kind: Kind, type: EventType, o: KubeObject) => {
+      const touched = nothingTouched();
+      cluster.apply(kind, type, o, touched);
+      const out = translator.translate(cluster, touched);
+      return {
+        given: out.services.filter((s) => s.hostname === host).map((s) => s.name),
+        removed: out.removedAddresses.filter((n) => n === key),
+      };
+    };
+  }
+  const kube: KubeObject = {
+    metadata: { name: 'web', namespace: 'shop' },
+    spec: { clusterIP: '10.9.0.1', ports: [{ port: 80 }] },
+  };
+  const other = entry('mine', { hosts: [host] });
+
+  test('a Kubernetes Service takes the host from an entry, which has it back when that goes', () => {
+    const step = run();
+    assert.deepEqual(step('ServiceEntry', 'ADDED', other), { given: ['mine'], removed: [] });
+    assert.deepEqual(step('Service', 'ADDED', kube), { given: ['web'], removed: [] });
+    assert.deepEqual(step('Service', 'DELETED', kube), { given: ['mine'], removed: [] });
+    assert.deepEqual(step('ServiceEntry', 'DELETED', other), { given: [], removed: [key] });
+  });
+
+  test('an entry that goes while the Service has the host removes nothing', () => {
+    const step = run();
+    step('Service', 'ADDED', kube);
+    step('ServiceEntry', 'ADDED', other);
+    assert.deepEqual(step('ServiceEntry', 'DELETED', other).removed, []);
+  });
+});
