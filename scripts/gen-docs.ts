@@ -7,6 +7,10 @@ import { type FaultRow, faults } from '../core/base/index.ts';
 import type { EnvVariable } from '../core/runtime/index.ts';
 import { createMetrics, type DeclaredMetric } from '../core/telemetry/index.ts';
 import { configVariables as istiodVariables, istiodMetrics } from '../istiod-lite/index.ts';
+import {
+  declareMetrics as waypointMetrics,
+  readConfig as readWaypointConfig,
+} from '../waypoint/index.ts';
 import { declareMetrics, readConfig as readZtunnelConfig } from '../ztunnel/index.ts';
 
 const folder = join(import.meta.dirname, '../docs/reference');
@@ -58,11 +62,17 @@ function metricTable(all: readonly DeclaredMetric[]): string {
 function metrics(): string {
   const ztunnel = createMetrics();
   declareMetrics(ztunnel, 'unknown');
+  const waypoint = createMetrics();
+  waypointMetrics(waypoint, 'unknown');
   return `${notice}# Metrics
 
 ## ztunnel, port 15020, \`/metrics\` and \`/stats/prometheus\`
 
 ${metricTable(ztunnel.declared())}
+
+## waypoint, port 15020, \`/metrics\` and \`/stats/prometheus\`
+
+${metricTable(waypoint.declared())}
 
 ## istiod-lite, port 15014, \`/metrics\`
 
@@ -89,6 +99,10 @@ A value that cannot be read stops the program at its start, with one message tha
 
 ${variables(readZtunnelConfig({}).asked)}
 
+## waypoint
+
+${variables(readWaypointConfig({}).asked)}
+
 ## istiod-lite
 
 ${variables(istiodVariables())}
@@ -106,6 +120,10 @@ function ports(): string {
     ['ztunnel', String(z.value.admin.port), 'the proxy, local peers only', 'admin'],
     ['ztunnel', String(z.value.stats.port), 'the proxy', 'metrics'],
     ['ztunnel', String(z.value.readiness.port), 'the proxy', 'readiness'],
+    ['waypoint', '15008', 'the waypoint', 'HBONE: requests to the services bound to it'],
+    ['waypoint', '15000', 'the waypoint, local peers only', 'admin'],
+    ['waypoint', '15020', 'the waypoint', 'metrics'],
+    ['waypoint', '15021', 'the waypoint', 'readiness'],
     ['istiod-lite', '15012', 'the control plane', 'xDS and certificates over TLS'],
     ['istiod-lite', '15014', 'the control plane', 'metrics and debug pages'],
     ['istiod-lite', '8080', 'the control plane', 'readiness and debug pages'],

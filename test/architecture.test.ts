@@ -54,6 +54,7 @@ const innerDoors = [
   'sandbox/enrol',
   'sandbox/loopback',
   'istiod-lite/cluster',
+  'istiod-lite/gateway',
   'istiod-lite/translate',
   'test/kit',
 ];

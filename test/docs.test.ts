@@ -7,6 +7,7 @@ import { test } from 'node:test';
 import { parseAllDocuments } from 'yaml';
 import { configVariables as istiodVariables } from '../istiod-lite/index.ts';
 import { staleDocs } from '../scripts/gen-docs.ts';
+import { readConfig as readWaypointConfig } from '../waypoint/index.ts';
 import { readConfig as readZtunnelConfig } from '../ztunnel/index.ts';
 
 const root = join(import.meta.dirname, '..');
@@ -53,12 +54,13 @@ function containers(value: unknown, found: Container[] = []): Container[] {
 test('manifests set only variables that the programs read', () => {
   const known = new Map([
     ['ztunnel/main.ts', new Set(readZtunnelConfig({}).asked.map((v) => v.name))],
+    ['waypoint/main.ts', new Set(readWaypointConfig({}).asked.map((v) => v.name))],
     ['istiod-lite/main.ts', new Set(istiodVariables().map((v) => v.name))],
   ]);
   // Facts about the pod that are there for people who look into it.
   const informative = new Set(['POD_NAME', 'POD_NAMESPACE', 'SERVICE_ACCOUNT', 'INSTANCE_IP']);
   const wrong: string[] = [];
-  for (const file of globSync('manifests/{base,sandbox}/*.yaml', { cwd: root })) {
+  for (const file of globSync('manifests/{base,sandbox,waypoint}/*.yaml', { cwd: root })) {
     const documents = parseAllDocuments(readFileSync(join(root, file), 'utf8'));
     for (const c of containers(documents.map((d) => d.toJS() as unknown))) {
       const program = c.command?.at(-1) ?? '';

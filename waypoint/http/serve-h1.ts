@@ -186,6 +186,8 @@ export class Http1 {
     this.#open.add(stream);
     stream.once('close', () => this.#open.delete(stream));
     this.#server.emit('connection', stream);
+    // It was paused while its first bytes were looked at.
+    stream.resume();
   }
 
   /** Connections without a request end now; others with their answer. */

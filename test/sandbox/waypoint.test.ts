@@ -1,0 +1,159 @@
+// The tutorial's L7 steps, as typed: a waypoint by command, policy by path and method, a canary by weights, and
+// back to L4. Real processes, real capture, real TLS.
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import { resources } from '../../core/kube/index.ts';
+import { startSandbox, type TestSandbox } from '../kit/sandbox.ts';
+
+const page = 'http://productpage:9080/productpage';
+
+const ztunnelPolicy = (...accounts: string[]): string => `
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: productpage-ztunnel}
+spec:
+  selector: {matchLabels: {app: productpage}}
+  action: ALLOW
+  rules:
+  - from:
+    - source:
+        principals: [${accounts.map((a) => `cluster.local/ns/default/sa/${a}`).join(', ')}]
+`;
+const waypointPolicy = `
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: productpage-waypoint}
+spec:
+  targetRefs: [{kind: Service, group: "", name: productpage}]
+  action: ALLOW
+  rules:
+  - from: [{source: {principals: [cluster.local/ns/default/sa/curl]}}]
+    to: [{operation: {methods: [GET]}}]
+`;
+const canary = `
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: reviews}
+spec:
+  parentRefs: [{group: "", kind: Service, name: reviews, port: 9080}]
+  rules:
+  - backendRefs:
+    - {name: reviews-v1, port: 9080, weight: 90}
+    - {name: reviews-v2, port: 9080, weight: 10}
+`;
+
+interface Conditions {
+  readonly conditions?: readonly { readonly type: string; readonly status: string }[];
+}
+
+describe('waypoint', () => {
+  let s: TestSandbox;
+  const curl = async (...args: string[]): Promise<{ code: number; out: string }> =>
+    s.world.exec('deploy/curl', ['curl', '-sS', '--max-time', '5', ...args]);
+  const conditionsOf = (status: unknown): Record<string, string> =>
+    Object.fromEntries(
+      ((status ?? {}) as Conditions).conditions?.map((c) => [c.type, c.status]) ?? [],
+    );
+
+  before(async () => {
+    s = await startSandbox();
+    await s.world.applyFile('samples/bookinfo/platform/kube/bookinfo.yaml');
+    await s.world.applyFile('samples/bookinfo/platform/kube/bookinfo-versions.yaml');
+    await s.world.applyFile('samples/curl/curl.yaml');
+    await s.world.available('default', 30_000);
+    await s.world.label('default', { 'istio.io/dataplane-mode': 'ambient' });
+    await s.world.until('all enrolled', 20_000, async () => {
+      const { pods } = await s.world.status();
+      return pods.filter((p) => p.namespace === 'default').every((p) => p.enrolled);
+    });
+    await s.world.applyText(ztunnelPolicy('curl'), 'l4');
+  });
+  after(() => s.stop());
+
+  test('13 14 apply, wait, enrol: the Gateway is programmed and the services are bound', async () => {
+    const applied = await s.ctl('waypoint', 'apply', '--enroll-namespace', '--wait');
+    assert.equal(applied.code, 0, applied.err);
+    assert.equal(
+      applied.out,
+      '✅ waypoint default/waypoint applied\n✅ waypoint default/waypoint is ready!\n' +
+        '✅ namespace default labeled with "istio.io/use-waypoint: waypoint"\n',
+    );
+    const shown = await s.run('kubectl', 'get', 'gtw', 'waypoint');
+    assert.match(shown.out, /^NAME +CLASS +ADDRESS +PROGRAMMED +AGE\n/);
+    assert.match(shown.out, /waypoint +istio-waypoint +127\.[\d.]+ +True +/);
+    await s.world.until('services with a waypoint', 10_000, async () => {
+      const { out } = await s.ctl('ztunnel-config', 'services');
+      return /default +productpage +\S+ +waypoint /.test(out);
+    });
+    const service = await s.world.kube.get(resources.services, 'default', 'productpage');
+    assert.equal(conditionsOf(service?.['status'])['istio.io/WaypointBound'], 'True');
+  });
+
+  test('15-19 a policy on methods: GET answers, DELETE and others are told RBAC: access denied', async () => {
+    await s.world.applyText(waypointPolicy, 'l7');
+    await s.world.applyText(ztunnelPolicy('curl', 'waypoint'), 'l4');
+    await s.world.until('WaypointAccepted', 10_000, async () => {
+      const p = await s.world.kube.get(
+        resources.authorizationPolicies,
+        'default',
+        'productpage-waypoint',
+      );
+      return conditionsOf(p?.['status'])['WaypointAccepted'] === 'True';
+    });
+    const denied = await s.world.until('a refusal', 10_000, async () => {
+      const r = await curl(page, '-X', 'DELETE', '-w', ' %{http_code}');
+      return r.code === 0 && r.out.endsWith('403') ? r : undefined;
+    });
+    assert.equal(denied.out, 'RBAC: access denied 403');
+    const other = await s.world.exec('deploy/reviews-v1', ['curl', '-s', '--max-time', '5', page]);
+    assert.equal(other.out, 'RBAC: access denied');
+    const allowed = await curl(page);
+    assert.equal(
+      /<title>.*<\/title>/.exec(allowed.out)?.[0],
+      '<title>Simple Bookstore App</title>',
+    );
+  });
+
+  test('20 21 a route by weights: about nine in ten, no v3, and its status says so', async () => {
+    await s.world.applyText(canary, 'route');
+    const route = await s.world.until('route status', 10_000, async () => {
+      const { items } = await s.world.kube.list(resources.httpRoutes, 'default');
+      const [first] = ((items[0]?.['status'] as { parents?: unknown[] } | undefined)?.parents ??
+        []) as unknown[];
+      return first;
+    });
+    assert.deepEqual(conditionsOf(route), {
+      Accepted: 'True',
+      ResolvedRefs: 'True',
+      ResolvedWaypoints: 'True',
+    });
+    const command = `for i in $(seq 1 100); do curl -s --max-time 3 http://reviews:9080/reviews/0 | grep -o 'reviews-v[0-9]' | head -1; done`;
+    const counted = await s.world.until('only v1 and v2', 20_000, async () => {
+      const probe = await s.world.exec('deploy/curl', ['sh', '-c', command.replace('100', '10')]);
+      if (probe.out.includes('v3')) return undefined;
+      return s.world.exec('deploy/curl', ['sh', '-c', command]);
+    });
+    const lines = counted.out.trim().split('\n');
+    assert.equal(lines.length, 100);
+    const v1 = lines.filter((l) => l === 'reviews-v1').length;
+    const v2 = lines.filter((l) => l === 'reviews-v2').length;
+    assert.equal(v1 + v2, 100);
+    // Six standard deviations of a binomial with n = 100, p = 0.1.
+    assert.ok(v2 <= 28, `${v2} of 100 went to v2`);
+  });
+
+  test('22 the waypoint goes: L4 only', async () => {
+    await s.world.label('default', { 'istio.io/use-waypoint': null });
+    await s.world.kube.remove(resources.authorizationPolicies, 'default', 'productpage-waypoint');
+    const gone = await s.ctl('waypoint', 'delete', '--all');
+    assert.equal(gone.out, 'waypoint default/waypoint deleted\n');
+    await s.world.until('its pods to go', 20_000, async () => {
+      const { items } = await s.world.kube.list(resources.pods, 'default');
+      return !items.some((p) => p.metadata.name.startsWith('waypoint-'));
+    });
+    await s.world.until('direct answers', 10_000, async () => {
+      const r = await curl(page, '-X', 'DELETE', '-o', '/dev/null', '-w', '%{http_code}');
+      return r.out === '200';
+    });
+  });
+});
