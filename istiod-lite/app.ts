@@ -1,4 +1,5 @@
 // Composition root of the control plane: CA, watches, translation, snapshots, servers, in that order.
+import { randomUUID } from 'node:crypto';
 import {
   type Clock,
   type DebounceState,
@@ -32,6 +33,7 @@ import {
 } from './gateway/index.ts';
 import { NamespaceConfigMaps } from './kube/config-maps.ts';
 import { EntryAddresses } from './kube/entry-addresses.ts';
+import { Leader } from './kube/leader.ts';
 import { StatusWriter } from './kube/status.ts';
 import { readTemplate } from './kube/template.ts';
 import { type CallerIdentity, TokenReviewer } from './kube/token-review.ts';
@@ -74,6 +76,7 @@ class Pipeline {
   readonly #published: () => void;
   readonly #status: StatusWriter;
   readonly #addresses: EntryAddresses;
+  readonly #leader: Leader;
   readonly #gateway: GatewayController;
   readonly #waiting = new Set<Kind | GatewayKind>(
     [...watched, ...watchedGatewayKinds].map(([kind]) => kind),
@@ -104,6 +107,15 @@ class Pipeline {
     const { kube, clock, log } = o.deps;
     this.#status = new StatusWriter(kube, cluster, clock, log.child('status'));
     this.#addresses = new EntryAddresses(kube, log.child('status'));
+    const { namespace, podName } = o.config;
+    this.#leader = new Leader({
+      kube,
+      namespace,
+      identity: podName || `istiod-${randomUUID()}`,
+      clock,
+      log: log.child('leader'),
+      elected: () => this.#lookAgain(),
+    });
   }
 
   start(onNamespace: (name: string, present: boolean) => void): void {
@@ -123,6 +135,7 @@ class Pipeline {
       );
     }
     this.#gateway.start();
+    this.#leader.start();
   }
 
   #watch(
@@ -150,7 +163,15 @@ class Pipeline {
   stop(): void {
     for (const s of this.#stops) s();
     this.#gateway.stop();
+    this.#leader.stop();
     this.#timer?.cancel();
+  }
+
+  /** Elected: whatever the former leader left undone. */
+  #lookAgain(): void {
+    this.#touched.policies = true;
+    this.#touched.entries = true;
+    this.#schedule();
   }
 
   #schedule(): void {
@@ -180,11 +201,14 @@ class Pipeline {
     try {
       this.#gateway.touch(touched);
       const outputs = this.#translator.translate(this.#cluster, touched);
-      for (const { key, status } of outputs.statuses) this.#status.want(key, status);
-      if (touched.entries) this.#addresses.want(allocateAddresses(this.#cluster));
+      const { leading } = this.#leader;
+      if (leading) {
+        for (const { key, status } of outputs.statuses) this.#status.want(key, status);
+        if (touched.entries) this.#addresses.want(allocateAddresses(this.#cluster));
+      }
       const bound = { ...outputs, ...this.#gateway.withWaypoints(outputs) };
       const grew = this.#publisher.publish({ ...bound, configs: this.#gateway.configs() });
-      this.#gateway.reconcile();
+      if (leading) this.#gateway.reconcile();
       if (!grew) return;
     } catch (error) {
       log.error('translation failed', {

@@ -9,6 +9,8 @@ export interface IstiodConfig {
   readonly monitoringPort: number;
   readonly httpPort: number;
   readonly namespace: string;
+  /** Name of this replica; the same after a restart of its container. */
+  readonly podName: string;
   readonly rootNamespace: string;
   readonly clusterId: string;
   readonly trustDomain: string;
@@ -47,6 +49,7 @@ function read(r: EnvReader): IstiodConfig {
     ),
     httpPort: r.integer('HTTP_PORT', 8080, 'Port of readiness and debug pages.', portRange),
     namespace,
+    podName: r.text('POD_NAME', '', 'Name of this replica in the leader’s lease; empty = made up.'),
     rootNamespace: r.text(
       'ROOT_NAMESPACE',
       namespace,
