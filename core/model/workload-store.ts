@@ -16,22 +16,33 @@ const weight = (w: Workload): number =>
 
 const localKey = (n: LocalName): string => `${n.namespace}/${n.name}/${n.serviceAccount}`;
 
-function add<K>(index: Map<K, Set<WorkloadUid>>, key: K, uid: WorkloadUid): void {
-  const set = index.get(key);
-  if (set) set.add(uid);
-  else index.set(key, new Set([uid]));
+/** Almost every key has one workload: a set is made for the second. */
+type Uids = WorkloadUid | Set<WorkloadUid>;
+
+function add<K>(index: Map<K, Uids>, key: K, uid: WorkloadUid): void {
+  const now = index.get(key);
+  if (now === undefined) index.set(key, uid);
+  else if (typeof now !== 'string') now.add(uid);
+  else if (now !== uid) index.set(key, new Set([now, uid]));
 }
 
-function drop<K>(index: Map<K, Set<WorkloadUid>>, key: K, uid: WorkloadUid): void {
-  const set = index.get(key);
-  if (set?.delete(uid) && set.size === 0) index.delete(key);
+function drop<K>(index: Map<K, Uids>, key: K, uid: WorkloadUid): void {
+  const now = index.get(key);
+  if (now === uid) index.delete(key);
+  else if (typeof now === 'object' && now.delete(uid) && now.size === 0) index.delete(key);
+}
+
+/** In the order they were added. */
+function uidsAt<K>(index: ReadonlyMap<K, Uids>, key: K): Iterable<WorkloadUid> {
+  const now = index.get(key);
+  return now === undefined ? [] : typeof now === 'string' ? [now] : now;
 }
 
 export class WorkloadStore {
   readonly #byUid = new Map<WorkloadUid, Workload>();
-  readonly #byAddress = new Map<NetworkAddress, Set<WorkloadUid>>();
-  readonly #byLocalName = new Map<string, Set<WorkloadUid>>();
-  readonly #byHost = new Map<string, Set<WorkloadUid>>();
+  readonly #byAddress = new Map<NetworkAddress, Uids>();
+  readonly #byLocalName = new Map<string, Uids>();
+  readonly #byHost = new Map<string, Uids>();
 
   get(uid: WorkloadUid): Workload | undefined {
     return this.#byUid.get(uid);
@@ -47,7 +58,7 @@ export class WorkloadStore {
 
   byAddress(network: string, ip: IpAddress): Workload | undefined {
     let best: Workload | undefined;
-    for (const uid of this.#byAddress.get(networkAddress(network, ip)) ?? []) {
+    for (const uid of uidsAt(this.#byAddress, networkAddress(network, ip))) {
       const w = this.#byUid.get(uid);
       if (w && (!best || weight(w) >= weight(best))) best = w;
     }
@@ -55,14 +66,13 @@ export class WorkloadStore {
   }
 
   byHost(namespace: string, hostname: string): Workload | undefined {
-    for (const uid of this.#byHost.get(`${namespace}/${hostname}`) ?? [])
-      return this.#byUid.get(uid);
+    for (const uid of uidsAt(this.#byHost, `${namespace}/${hostname}`)) return this.#byUid.get(uid);
     return undefined;
   }
 
   /** `node` empty = any node (ztunnel-protocol.md 3.1.4). */
   local(name: LocalName, node: string): Workload | undefined {
-    for (const uid of this.#byLocalName.get(localKey(name)) ?? []) {
+    for (const uid of uidsAt(this.#byLocalName, localKey(name))) {
       const w = this.#byUid.get(uid);
       if (w && (node === '' || w.node === node)) return w;
     }
