@@ -1,0 +1,135 @@
+// L7 authorization, row by row (waypoint-l7.md 6).
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { L7PolicyAction } from '../../core/proto/index.ts';
+import type * as wire from '../../core/proto/index.ts';
+import { encode, decode } from '../../core/rpc/index.ts';
+import type { Draft } from '../../core/rpc/index.ts';
+import { type AccessFacts, compileAccess } from './access.ts';
+import { Faults } from './faults.ts';
+import { compileTemplate } from './path-template.ts';
+
+type Rule = Draft<wire.L7AccessRule>;
+
+function judge(policies: readonly Draft<wire.L7AccessPolicy>[], facts: AccessFacts): boolean {
+  const bytes = encode('ambientlite.waypoint.v1.ServiceConfig', { policies });
+  const faults = new Faults();
+  const read = decode('ambientlite.waypoint.v1.ServiceConfig', bytes);
+  const access = compileAccess(read.policies, faults);
+  assert.deepEqual(faults.all, []);
+  return access.judge(facts).allow;
+}
+
+const policy = (action: number, ...rules: Rule[]): Draft<wire.L7AccessPolicy> => ({
+  key: 'ns/p',
+  action,
+  rules,
+});
+const allow = (...rules: Rule[]) => policy(L7PolicyAction.ALLOW, ...rules);
+const deny = (...rules: Rule[]) => policy(L7PolicyAction.DENY, ...rules);
+
+const base: AccessFacts = {
+  principal: 'td/ns/shop/sa/web',
+  identity: { trustDomain: 'td', namespace: 'shop', serviceAccount: 'web' },
+  sourceIp: '10.0.0.7',
+  destinationIp: '10.1.0.1',
+  destinationPort: 80,
+  http: {
+    method: 'GET',
+    path: '/a/b',
+    host: 'Api.example:80',
+    headers: [
+      ['x-t', 'a'],
+      ['x-t', 'b,c'],
+    ],
+  },
+};
+const opaque: AccessFacts = { ...base, http: undefined as never };
+const anonymous: AccessFacts = { ...base, principal: undefined, identity: undefined };
+const op = (o: Draft<wire.L7AccessOperation>): Rule => ({ to: [o] });
+const from = (s: Draft<wire.L7AccessSource>): Rule => ({ from: [s] });
+const when = (key: string, any: string[], none: string[] = []): Rule => ({
+  when: [{ key, values: { any, none } }],
+});
+
+describe('one ALLOW rule', () => {
+  const rows: readonly (readonly [string, Rule, boolean])[] = [
+    ['empty rule', {}, true],
+    ['method', op({ methods: { any: ['GET'] } }), true],
+    ['method is case-sensitive', op({ methods: { any: ['get'] } }), false],
+    ['not method', op({ methods: { none: ['GET'] } }), false],
+    ['path exact', op({ paths: { any: ['/a/b'] } }), true],
+    ['path prefix', op({ paths: { any: ['/a/*'] } }), true],
+    ['path suffix', op({ paths: { any: ['*/b'] } }), true],
+    ['path template', op({ paths: { any: ['/{*}/b'] } }), true],
+    ['host with its port, any case', op({ hosts: { any: ['api.example:80'] } }), true],
+    ['host without the port the client sent', op({ hosts: { any: ['api.example'] } }), false],
+    ['host prefix', op({ hosts: { any: ['api.example*'] } }), true],
+    ['port', op({ ports: { any: ['80'] } }), true],
+    ['other port', op({ ports: { any: ['81'] } }), false],
+    ['fields are ANDed', op({ methods: { any: ['GET'] }, paths: { any: ['/x'] } }), false],
+    ['principal', from({ principals: { any: ['td/ns/shop/sa/web'] } }), true],
+    ['principal suffix', from({ principals: { any: ['*/sa/web'] } }), true],
+    ['namespace wildcard inside', from({ namespaces: { any: ['s*p'] } }), true],
+    ['service account', from({ serviceAccounts: { any: ['shop/web'] } }), true],
+    ['address block', from({ ipBlocks: { any: ['10.0.0.0/24'] } }), true],
+    ['not this block', from({ ipBlocks: { none: ['10.0.0.0/24'] } }), false],
+    ['end user, none known', from({ requestPrincipals: { any: ['*'] } }), false],
+    ['header, any line', when('request.headers[X-T]', ['b,c']), true],
+    ['header, absent', when('request.headers[x-no]', ['*']), false],
+    ['header, one line denies', when('request.headers[x-t]', [], ['a']), false],
+    ['source.namespace', when('source.namespace', ['shop']), true],
+    ['destination.port', when('destination.port', ['80']), true],
+    ['unreadable', { unreadable: true }, false],
+  ];
+  for (const [name, rule, wanted] of rows) {
+    test(name, () => assert.equal(judge([allow(rule)], base), wanted));
+  }
+});
+
+describe('order and absence', () => {
+  const get = op({ methods: { any: ['GET'] } });
+  test('no policy allows', () => assert.equal(judge([], base), true));
+  test('ALLOW without rules denies', () => assert.equal(judge([allow()], base), false));
+  test('DENY without rules does nothing', () => assert.equal(judge([deny()], base), true));
+  test('DENY beats ALLOW', () => assert.equal(judge([allow({}), deny(get)], base), false));
+  test('an unreadable DENY rule denies on the rest', () =>
+    assert.equal(judge([deny({ ...get, unreadable: true })], base), false));
+  test('dry run never decides', () =>
+    assert.equal(judge([{ ...deny({}), dryRun: true }], base), true));
+  test('no identity: positive fails, negative succeeds', () => {
+    assert.equal(judge([allow(from({ principals: { any: ['*'] } }))], anonymous), false);
+    assert.equal(judge([allow(from({ principals: { none: ['td/*'] } }))], anonymous), true);
+  });
+  test('opaque: ALLOW on HTTP never matches, DENY holds on the rest', () => {
+    assert.equal(judge([allow(get)], opaque), false);
+    assert.equal(
+      judge([deny({ ...get, ...from({ namespaces: { any: ['shop'] } }) })], opaque),
+      false,
+    );
+    assert.equal(judge([deny({ ...get, ...from({ namespaces: { any: ['x'] } }) })], opaque), true);
+  });
+});
+
+describe('path templates', () => {
+  const rows: readonly (readonly [string, string, boolean])[] = [
+    ['/foo/{*}/bar', '/foo/x/bar', true],
+    ['/foo/{*}/bar', '/foo//bar', false],
+    ['/foo/{*}', '/foo/a/b', false],
+    ['/foo/{**}', '/foo/a/b', true],
+    ['/foo/{**}', '/foo', false],
+    ['/foo/{**}', '/foo/', true],
+    ['/{**}/end', '/a/b/end', true],
+    ['/{*}/x/{**}', '/a/x/y/z', true],
+  ];
+  for (const [pattern, path, wanted] of rows) {
+    test(`${pattern} on ${path}`, () => {
+      const made = compileTemplate(pattern);
+      assert.ok(typeof made === 'function');
+      assert.equal(made(path), wanted);
+    });
+  }
+  for (const bad of ['/a{*}', '/{**}/{*}', '/{*}*', 'x']) {
+    test(`${bad} is refused`, () => assert.equal(typeof compileTemplate(bad), 'object'));
+  }
+});
