@@ -32,13 +32,13 @@ import {
   watchedGatewayKinds,
 } from './gateway/index.ts';
 import { NamespaceConfigMaps } from './kube/config-maps.ts';
-import { EntryAddresses } from './kube/entry-addresses.ts';
+import { EntryStatusWriter } from './kube/entry-status.ts';
 import { Leader } from './kube/leader.ts';
 import { StatusWriter } from './kube/status.ts';
 import { readTemplate } from './kube/template.ts';
 import { type CallerIdentity, TokenReviewer } from './kube/token-review.ts';
 import { type IstiodMetrics, istiodMetrics } from './metrics.ts';
-import { allocateAddresses, Translator } from './translate/index.ts';
+import { planEntryStatuses, Translator } from './translate/index.ts';
 import { Publisher } from './xds/publish.ts';
 import { XdsServer } from './xds/serve.ts';
 
@@ -75,7 +75,7 @@ class Pipeline {
   readonly #publisher: Publisher;
   readonly #published: () => void;
   readonly #status: StatusWriter;
-  readonly #addresses: EntryAddresses;
+  readonly #entryStatus: EntryStatusWriter;
   readonly #leader: Leader;
   readonly #gateway: GatewayController;
   readonly #waiting = new Set<Kind | GatewayKind>(
@@ -106,7 +106,7 @@ class Pipeline {
     this.#translator = new Translator(o.config);
     const { kube, clock, log } = o.deps;
     this.#status = new StatusWriter(kube, cluster, clock, log.child('status'));
-    this.#addresses = new EntryAddresses(kube, log.child('status'));
+    this.#entryStatus = new EntryStatusWriter(kube, log.child('status'));
     const { namespace, podName } = o.config;
     this.#leader = new Leader({
       kube,
@@ -204,7 +204,7 @@ class Pipeline {
       const { leading } = this.#leader;
       if (leading) {
         for (const { key, status } of outputs.statuses) this.#status.want(key, status);
-        if (touched.entries) this.#addresses.want(allocateAddresses(this.#cluster));
+        if (touched.entries) this.#entryStatus.want(planEntryStatuses(this.#cluster, clock.now()));
       }
       const bound = { ...outputs, ...this.#gateway.withWaypoints(outputs) };
       const grew = this.#publisher.publish({ ...bound, configs: this.#gateway.configs() });

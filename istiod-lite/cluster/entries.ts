@@ -2,6 +2,7 @@
 // meant is left out or drops the object, as noted at each field (K9).
 import { type Cidr, type IpAddress, parseCidr, parseIp } from '../../core/base/index.ts';
 import type { KubeObject } from '../../core/kube/index.ts';
+import { type Condition, readConditions } from './policies.ts';
 import {
   type Dict,
   dict,
@@ -57,6 +58,8 @@ export interface ServiceEntryFacts extends Meta {
   /** Absent = selects nothing. */
   readonly selector: Dict | undefined;
   readonly subjectAltNames: readonly string[];
+  /** Conditions now on the object. */
+  readonly conditions: readonly Condition[];
   /** Why it is not sent to anybody; absent = it is. */
   readonly fault?: string;
 }
@@ -162,6 +165,7 @@ export function readServiceEntry(o: KubeObject): ServiceEntryFacts {
       .filter((e) => e !== undefined),
     selector: labels === undefined ? undefined : dict(labels),
     subjectAltNames: texts(field(spec, 'subjectAltNames')),
+    conditions: readConditions(o),
     ...(fault !== undefined && { fault }),
   };
 }

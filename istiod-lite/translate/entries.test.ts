@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { KubeObject } from '../../core/kube/index.ts';
 import { ClusterState, type EventType, type Kind, nothingTouched } from '../cluster/index.ts';
-import { allocateAddresses, Translator } from './index.ts';
+import { type EntryStatus, planEntryStatuses, Translator } from './index.ts';
 
 const entry = (
   name: string,
@@ -25,6 +25,9 @@ function clusterOf(...objects: KubeObject[]): ClusterState {
   for (const o of objects) cluster.apply('ServiceEntry', 'ADDED', o, nothingTouched());
   return cluster;
 }
+
+const allocateAddresses = (cluster: ClusterState): EntryStatus[] =>
+  planEntryStatuses(cluster, 0).filter((s) => s.addresses);
 
 describe('address allocation', () => {
   const rows: readonly [string, KubeObject, boolean][] = [
@@ -80,13 +83,13 @@ describe('address allocation', () => {
     const many = Array.from({ length: 500 }, (_, i) =>
       entry(`e${i}`, { hosts: [`h${i}.example.com`, `g${i}.example.com`] }),
     );
-    const all = allocateAddresses(clusterOf(...many)).flatMap((a) => a.addresses);
+    const all = allocateAddresses(clusterOf(...many)).flatMap((a) => a.addresses ?? []);
     assert.equal(all.length, 2000);
     assert.equal(new Set(all.map((a) => a.value)).size, 2000);
     for (const { value } of all) assert.match(value, /^(240\.240\.\d+\.\d+|2001:2::[0-9a-f]+)$/);
     for (const { value } of all) assert.doesNotMatch(value, /^240\.240\.\d+\.(0|255)$/);
     assert.deepEqual(
-      allocateAddresses(clusterOf(...many)).flatMap((a) => a.addresses),
+      allocateAddresses(clusterOf(...many)).flatMap((a) => a.addresses ?? []),
       all,
     );
   });
@@ -96,8 +99,47 @@ describe('address allocation', () => {
     const [a] = allocateAddresses(
       clusterOf(entry('e', { hosts: ['a.example.com', 'b.example.com'] }, { addresses: kept })),
     );
-    assert.deepEqual(a?.addresses[0], kept[0]);
-    assert.equal(a?.addresses.length, 3);
+    assert.deepEqual(a?.addresses?.[0], kept[0]);
+    assert.equal(a?.addresses?.length, 3);
+  });
+});
+
+describe('K9 an entry that is not used says why', () => {
+  const bad = entry('e', { hosts: ['b ad'] });
+
+  test('once, and takes it back when it is good again', () => {
+    const [plan] = planEntryStatuses(clusterOf(bad), 0);
+    const [condition] = plan?.conditions ?? [];
+    assert.equal(condition?.status, 'False');
+    assert.match(condition.message, /not used: host "b ad" is no host name/);
+    const told = { ...bad, status: { conditions: [condition] } };
+    assert.deepEqual(planEntryStatuses(clusterOf(told), 5), []);
+    const good = { ...told, spec: { hosts: ['good.example.com'], resolution: 'NONE' } };
+    const [again] = planEntryStatuses(clusterOf(good), 5);
+    assert.equal(again?.conditions?.[0]?.status, 'True');
+  });
+
+  test('conditions of others stay', () => {
+    const foreign = {
+      type: 'x',
+      status: 'True',
+      reason: 'r',
+      message: 'm',
+      observedGeneration: 1,
+      lastTransitionTime: 't',
+    };
+    const [plan] = planEntryStatuses(clusterOf({ ...bad, status: { conditions: [foreign] } }), 0);
+    assert.deepEqual(
+      plan?.conditions?.map((c) => c.type),
+      ['x', 'ambientlite.dev/Accepted'],
+    );
+  });
+
+  test('one that always was good hears nothing', () => {
+    assert.deepEqual(
+      planEntryStatuses(clusterOf(entry('e', { hosts: ['a.b'], resolution: 'NONE' })), 0),
+      [],
+    );
   });
 });
 

@@ -1,5 +1,5 @@
 // Door of istiod-lite/translate: facts → what proxies are told.
-export { type Allocation, allocateAddresses } from './entries.ts';
+export { type EntryStatus, planEntryStatuses } from './entry-status.ts';
 export { type PolicyStatus, translatePolicy } from './policies.ts';
 export { selects } from './selector.ts';
 export { appProtocol, serviceHostname } from './services.ts';

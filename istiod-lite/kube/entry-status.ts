@@ -1,10 +1,10 @@
-// Writes the addresses that were given to ServiceEntries into their status, from where translation reads them
-// (control-plane.md 2.5). One write at a time per entry; who lost a race looks again with the next event.
+// Writes what was planned for the status of ServiceEntries: addresses, from where translation reads them, and
+// why one is not used. One write at a time per entry; who lost a race looks again with the next event.
 import type { Log } from '../../core/base/index.ts';
 import { type KubeClient, KubeError, resources } from '../../core/kube/index.ts';
-import type { Allocation } from '../translate/index.ts';
+import type { EntryStatus } from '../translate/index.ts';
 
-export class EntryAddresses {
+export class EntryStatusWriter {
   readonly #kube: KubeClient;
   readonly #log: Log;
   readonly #busy = new Set<string>();
@@ -14,7 +14,7 @@ export class EntryAddresses {
     this.#log = log;
   }
 
-  want(all: readonly Allocation[]): void {
+  want(all: readonly EntryStatus[]): void {
     for (const a of all) {
       const key = `${a.namespace}/${a.name}`;
       if (this.#busy.has(key)) continue;
@@ -22,14 +22,14 @@ export class EntryAddresses {
       this.#write(a)
         .catch((error: unknown) => {
           if (error instanceof KubeError && (error.code === 404 || error.code === 409)) return;
-          this.#log.warn('cannot write the addresses of a ServiceEntry', { entry: key, error });
+          this.#log.warn('cannot write the status of a ServiceEntry', { entry: key, error });
         })
         .finally(() => this.#busy.delete(key));
     }
   }
 
-  async #write({ namespace, name, addresses }: Allocation): Promise<void> {
-    const patch = { status: { addresses } };
+  async #write({ namespace, name, ...status }: EntryStatus): Promise<void> {
+    const patch = { status };
     const how = { kind: 'merge', subresource: 'status' } as const;
     await this.#kube.patch(resources.serviceEntries, namespace, name, patch, how);
   }

@@ -1,0 +1,101 @@
+// What ServiceEntries are told in their status: addresses that were given to their hosts, and why one is not
+// used (control-plane.md 2.5, checklist K9). Only what differs is planned.
+import type { ClusterState, Condition, ServiceEntryFacts } from '../cluster/index.ts';
+
+const blockV4 = '240.240';
+const blockV6 = '2001:2::';
+/** Addresses that can be given: 240.240.0.1 … 240.240.255.254 without those that end in 0 or 255. */
+const slots = 256 * 254;
+
+/** A start that depends on the name alone, so that the same entry tends to get the same address. */
+function slotOf(name: string): number {
+  let h = 0x811c9dc5;
+  for (let i = 0; i < name.length; i++) h = Math.imul(h ^ name.charCodeAt(i), 0x01000193) >>> 0;
+  return h % slots;
+}
+
+/** The parts of a status that must change. */
+export interface EntryStatus {
+  readonly namespace: string;
+  readonly name: string;
+  /** IPv4 and IPv6 of each host. */
+  readonly addresses?: readonly { readonly value: string; readonly host: string }[];
+  readonly conditions?: readonly Condition[];
+}
+
+const wanted = (e: ServiceEntryFacts): readonly string[] => {
+  const optedOut =
+    e.labels.get('networking.istio.io/enable-autoallocate-ip')?.toLowerCase() === 'false';
+  if (e.fault !== undefined || optedOut || e.resolution === 'NONE' || e.addresses.length > 0)
+    return [];
+  return e.hosts.filter((h) => !h.startsWith('*') || e.dynamic);
+};
+
+/** Entries that lack addresses, with those to write (2.5). What is there is kept. */
+function allocations(cluster: ClusterState): EntryStatus[] {
+  const used = new Set<string>();
+  for (const e of cluster.serviceEntries.all())
+    for (const ips of e.allocated.values()) for (const ip of ips) used.add(ip);
+  const out: EntryStatus[] = [];
+  for (const e of cluster.serviceEntries.all()) {
+    const hosts = wanted(e);
+    if (hosts.every((h) => (e.allocated.get(h)?.length ?? 0) > 0)) continue;
+    const addresses = hosts.flatMap((host) => {
+      const kept = e.allocated.get(host) ?? [];
+      const values = kept.length > 0 ? kept : allocate(`${e.namespace}/${e.name}/${host}`, used);
+      return values.map((value) => ({ value, host }));
+    });
+    out.push({ namespace: e.namespace, name: e.name, addresses });
+  }
+  return out;
+}
+
+function allocate(name: string, used: Set<string>): string[] {
+  const first = slotOf(name);
+  for (let i = 0; i < slots; i++) {
+    const slot = (first + i) % slots;
+    const [high, low] = [Math.floor(slot / 254), (slot % 254) + 1];
+    const v4 = `${blockV4}.${high}.${low}`;
+    if (used.has(v4)) continue;
+    used.add(v4);
+    return [v4, `${blockV6}${((high << 8) | low).toString(16)}`];
+  }
+  return [];
+}
+
+const conditionType = 'ambientlite.dev/Accepted';
+
+/** Says why an entry is not used, and takes it back once it is; an entry that always was good hears nothing. */
+function conditionOf(e: ServiceEntryFacts, nowMs: number): readonly Condition[] | undefined {
+  const old = e.conditions.find((c) => c.type === conditionType);
+  if (e.fault === undefined && !old) return undefined;
+  const status = e.fault === undefined ? 'True' : 'False';
+  const message = e.fault === undefined ? 'in use' : `not used: ${e.fault}`;
+  const same =
+    old?.status === status && old.message === message && old.observedGeneration === e.generation;
+  if (same) return undefined;
+  const condition: Condition = {
+    type: conditionType,
+    status,
+    reason: e.fault === undefined ? 'Accepted' : 'Invalid',
+    message,
+    observedGeneration: e.generation,
+    lastTransitionTime:
+      old?.status === status
+        ? old.lastTransitionTime
+        : new Date(nowMs).toISOString().replace(/\.\d+Z$/, 'Z'),
+  };
+  return [...e.conditions.filter((c) => c.type !== conditionType), condition];
+}
+
+export function planEntryStatuses(cluster: ClusterState, nowMs: number): EntryStatus[] {
+  const out = new Map(allocations(cluster).map((a) => [`${a.namespace}/${a.name}`, a]));
+  for (const e of cluster.serviceEntries.all()) {
+    const conditions = conditionOf(e, nowMs);
+    if (!conditions) continue;
+    const { namespace, name } = e;
+    const key = `${namespace}/${name}`;
+    out.set(key, { ...(out.get(key) ?? { namespace, name }), conditions });
+  }
+  return [...out.values()];
+}
