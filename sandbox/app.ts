@@ -1,24 +1,15 @@
-// Composition of a sandbox on driver `loopback`: address block, store, API, capture, network view,
-// controllers, kubelet, enrolment; then the mesh's manifests. One directory holds all it keeps.
+// Composition of a sandbox: address block, store, the driver's network and capture, API, controllers,
+// kubelet; then the mesh's manifests. One directory holds all it keeps.
 import fs from 'node:fs';
 import path from 'node:path';
 import type { Clock, Log } from '../core/base/index.ts';
 import { systemClock, systemRandom } from '../core/runtime/index.ts';
 import { createTokens, makeServingCertificate, startApi, writeKubeconfig } from './api/index.ts';
 import { createRecorder, startControllers } from './controllers/index.ts';
-import type { PodRuntime, Store } from './contract.ts';
-import { Enrolment } from './enrol/index.ts';
-import { isHost, Kubelet, zdsSocket } from './kubelet/index.ts';
-import {
-  apiAddress,
-  apiPort,
-  type Capture,
-  claimBlock,
-  hostAddress,
-  type Means,
-  Network,
-  startCapture,
-} from './loopback/index.ts';
+import type { KubeObject, PodRuntime, Store } from './contract.ts';
+import { type Driver, loopbackDriver, netnsDriver, podsApiUrl } from './drivers.ts';
+import { Kubelet } from './kubelet/index.ts';
+import { apiAddress, apiPort, claimBlock } from './loopback/index.ts';
 import { applyObjects, readManifests } from './manifests.ts';
 import { as, isReady, keys, type Pod } from './objects.ts';
 import { openStore, type SandboxStore } from './store/index.ts';
@@ -27,7 +18,9 @@ import { type SandboxStatus, StateFiles, type SandboxState } from './state.ts';
 export interface SandboxOptions {
   /** Everything the sandbox keeps. Made if absent. */
   readonly dir: string;
-  readonly driver: 'loopback';
+  readonly driver: 'loopback' | 'netns';
+  /** Driver `netns` alone. Default 1. */
+  readonly nodes?: number;
   readonly log: Log;
   /** Apply the mesh's manifests. Default true. */
   readonly mesh?: boolean;
@@ -85,55 +78,36 @@ async function assemble(
   const keysDir = path.join(dir, 'keys');
   const tokens = createTokens({ dir: keysDir });
   const apiIp = apiAddress(block);
-  const tls = await makeServingCertificate({ dir: keysDir, clock, ips: [apiIp] });
   const apiUrl = `https://${apiIp}:${apiPort}`;
 
-  const capture = await startCapture({
-    log: log.child('capture'),
-    force: options.capture,
+  const recorder = createRecorder(store, 'kubelet', () => clock.now());
+  const make = options.driver === 'netns' ? netnsDriver : loopbackDriver;
+  const driver = await make({
     dir,
     block,
-    onLost: (reason) => options.onLost?.(reason),
-  });
-  undo.push(() => capture.stop());
-  const network = new Network({
-    store,
-    block,
-    podsDir: path.join(dir, 'pods'),
-    log: log.child('network'),
-    setView: (view) => capture.setView(view),
-  });
-  undo.push(() => network.stop());
-
-  const recorder = createRecorder(store, 'kubelet', () => clock.now());
-  const enrolment = new Enrolment({
     store,
     recorder,
     clock,
-    random: systemRandom,
-    log: log.child('enrol'),
-    socketPath: zdsSocket(dir),
-    syncUrl: `http://${hostAddress(block, 2)}:8080/debug/syncz`,
-    flags: (uid) => network.flags(uid),
-    setFlags: (uid, flags) => network.setFlags(uid, flags),
+    log,
+    nodes: options.nodes ?? 1,
+    capture: options.capture,
+    onLost: (reason) => options.onLost?.(reason),
+    undo: (step) => void undo.push(step),
   });
+  const { addresses } = driver;
+  const tls = await makeServingCertificate({ dir: keysDir, clock, ips: [apiIp, addresses.api] });
   const kubelet = new Kubelet({
     store,
     tokens,
     recorder,
     clock,
     log: log.child('kubelet'),
-    block,
+    addresses,
     dir,
     packageRoot,
-    apiUrl,
+    apiUrl: podsApiUrl(addresses),
     caPem: tls.caPem,
-    launch: (spec) => capture.launch(spec),
-    forget: (session) => capture.forget(session),
-    admit: async (pod, signal) => {
-      await network.settled();
-      if (!isHost(pod)) await enrolment.admit(pod, signal);
-    },
+    ...driver.kubelet,
   });
 
   const api = await startApi({
@@ -142,6 +116,7 @@ async function assemble(
     runtime: kubelet,
     host: apiIp,
     port: apiPort,
+    extraFd: driver.apiFd,
     tls,
     log: log.child('api'),
   });
@@ -152,63 +127,68 @@ async function assemble(
   const controllers = startControllers({
     store,
     resources: store.registry,
-    block,
+    addresses,
     rootPem: tls.caPem,
     clock,
     random: systemRandom,
     log: log.child('controllers'),
   });
   undo.push(() => controllers.stop());
-  await enrolment.start();
-  undo.push(() => enrolment.stop());
+  await driver.start();
   undo.push(() => kubelet.stop());
   await kubelet.start();
 
   const manifests = readManifests(path.join(packageRoot, 'manifests'));
   await applyObjects(manifests.crds, store.registry, admin);
-  if (options.mesh !== false) await applyObjects(manifests.mesh, store.registry, admin);
+  // Without namespaces the sandbox itself does the node agent's part.
+  const mesh = manifests.mesh.filter((o) => driver.apiFd !== undefined || !isNodeAgent(o));
+  if (options.mesh !== false) await applyObjects(mesh, store.registry, admin);
 
   const state: SandboxState = {
     pid: process.pid,
     block,
     api: apiUrl,
-    driver: 'loopback',
-    means: capture.means.kind,
-    reason: capture.means.reason,
+    driver: options.driver,
+    nodes: addresses.nodes.map((n) => n.name),
+    means: driver.means.kind,
+    reason: driver.means.reason,
     started: new Date(clock.now()).toISOString(),
     dir,
   };
   undo.push(files.write(state, packageRoot));
-  log.info('the sandbox is up', { api: apiUrl, means: capture.means.kind });
-  const status = (): SandboxStatus => statusOf(store, kubelet, network, capture, state);
+  log.info('the sandbox is up', { api: apiUrl, means: driver.means.kind });
+  const status = (): SandboxStatus => statusOf(store, kubelet, driver, state);
   undo.push(await files.serveStatus(status));
   return { state, store, runtime: kubelet, status, stop: unwind };
 }
 
+const isNodeAgent = (o: KubeObject): boolean => o.metadata.labels?.['app'] === 'node-agent';
+
 function statusOf(
   store: SandboxStore,
   kubelet: Kubelet,
-  network: Network,
-  capture: Capture,
+  driver: Driver,
   state: SandboxState,
 ): SandboxStatus {
   const pods = store.list(keys.pods).items.map(as<Pod>);
-  const means: Means = capture.means;
+  const { means } = driver;
   const row = (pod: Pod) => {
     const uid = pod.metadata.uid ?? '';
     return {
       namespace: pod.metadata.namespace ?? '',
       name: pod.metadata.name,
       ip: pod.status?.podIP ?? '',
+      node: pod.spec.nodeName ?? '',
       pid: kubelet.pids(uid)[0],
       phase: pod.status?.phase ?? '',
       ready: isReady(pod),
-      enrolled: network.flags(uid).outbound,
+      enrolled: driver.enrolled(pod),
     };
   };
   const isMesh = (pod: Pod): boolean => pod.metadata.namespace === 'istio-system';
   return {
     driver: state.driver,
+    nodes: state.nodes,
     means: means.kind,
     reason: means.reason,
     dir: state.dir,

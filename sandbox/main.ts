@@ -1,4 +1,4 @@
-// The sandbox as a daemon: `node sandbox/main.ts --dir DIR [--no-mesh] [--capture preload]`.
+// The sandbox as a daemon: `node sandbox/main.ts --dir DIR [--no-mesh] [--capture preload] [--driver netns --nodes N]`.
 import fs from 'node:fs';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
@@ -14,6 +14,8 @@ const { values } = parseArgs({
     dir: { type: 'string', default: process.env['SANDBOX_DIR'] ?? path.resolve('.ambient') },
     mesh: { type: 'boolean', default: true },
     capture: { type: 'string' },
+    driver: { type: 'string', default: 'loopback' },
+    nodes: { type: 'string', default: '1' },
   },
   allowNegative: true,
 });
@@ -31,7 +33,8 @@ await runUntilSignal(
   () =>
     startSandbox({
       dir,
-      driver: 'loopback',
+      driver: values.driver === 'netns' ? 'netns' : 'loopback',
+      nodes: Number(values.nodes),
       log,
       mesh: values.mesh,
       capture: means === 'preload' || means === 'seccomp' ? means : undefined,

@@ -10,8 +10,9 @@ export interface SandboxState {
   readonly block: number;
   /** `https://127.B.0.1:6443` */
   readonly api: string;
-  readonly driver: 'loopback';
-  readonly means: 'seccomp' | 'preload';
+  readonly driver: 'loopback' | 'netns';
+  readonly nodes: readonly string[];
+  readonly means: 'seccomp' | 'preload' | 'namespaces';
   /** Why these means. */
   readonly reason: string;
   /** RFC 3339. */
@@ -23,6 +24,7 @@ export interface PodRow {
   readonly namespace: string;
   readonly name: string;
   readonly ip: string;
+  readonly node: string;
   readonly pid: number | undefined;
   readonly phase: string;
   readonly ready: boolean;
@@ -32,6 +34,7 @@ export interface PodRow {
 
 export interface SandboxStatus {
   readonly driver: string;
+  readonly nodes: readonly string[];
   readonly means: string;
   readonly reason: string;
   readonly dir: string;

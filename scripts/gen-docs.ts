@@ -7,6 +7,7 @@ import { type FaultRow, faults } from '../core/base/index.ts';
 import type { EnvVariable } from '../core/runtime/index.ts';
 import { createMetrics, type DeclaredMetric } from '../core/telemetry/index.ts';
 import { configVariables as istiodVariables, istiodMetrics } from '../istiod-lite/index.ts';
+import { readConfig as readAgentConfig } from '../node-agent/index.ts';
 import {
   declareMetrics as waypointMetrics,
   readConfig as readWaypointConfig,
@@ -102,6 +103,10 @@ ${variables(readZtunnelConfig({}).asked)}
 ## waypoint
 
 ${variables(readWaypointConfig({}).asked)}
+
+## node-agent
+
+${variables(readAgentConfig({}).asked)}
 
 ## istiod-lite
 

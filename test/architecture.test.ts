@@ -53,6 +53,7 @@ const innerDoors = [
   'sandbox/kubelet',
   'sandbox/enrol',
   'sandbox/loopback',
+  'sandbox/netns',
   'istiod-lite/cluster',
   'istiod-lite/gateway',
   'istiod-lite/translate',

@@ -8,6 +8,7 @@ import { parseAllDocuments } from 'yaml';
 import { configVariables as istiodVariables } from '../istiod-lite/index.ts';
 import { staleDocs } from '../scripts/gen-docs.ts';
 import { readConfig as readWaypointConfig } from '../waypoint/index.ts';
+import { readConfig as readAgentConfig } from '../node-agent/index.ts';
 import { readConfig as readZtunnelConfig } from '../ztunnel/index.ts';
 
 const root = join(import.meta.dirname, '..');
@@ -55,6 +56,7 @@ test('manifests set only variables that the programs read', () => {
   const known = new Map([
     ['ztunnel/main.ts', new Set(readZtunnelConfig({}).asked.map((v) => v.name))],
     ['waypoint/main.ts', new Set(readWaypointConfig({}).asked.map((v) => v.name))],
+    ['node-agent/main.ts', new Set(readAgentConfig({}).asked.map((v) => v.name))],
     ['istiod-lite/main.ts', new Set(istiodVariables().map((v) => v.name))],
   ]);
   // Facts about the pod that are there for people who look into it.

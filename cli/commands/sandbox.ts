@@ -27,7 +27,8 @@ function upCommand(): Command {
       'Starts a Kubernetes-compatible API, a runner of pods as plain processes, and the mesh’s own programs. Needs no cluster and no root.',
     )
     .option('-d, --detach', 'return when API and mesh are ready; the sandbox goes on')
-    .option('--driver <driver>', 'loopback or auto', 'auto')
+    .option('--driver <driver>', 'loopback, netns (as root: network namespaces) or auto', 'auto')
+    .option('--nodes <count>', 'nodes of driver netns', '1')
     .option(...dirOption)
     .option('--no-mesh', 'the API and runner alone')
     .option('--timeout <seconds>', 'how long to wait for readiness', '60')
@@ -36,14 +37,25 @@ function upCommand(): Command {
       '\nExample:\n  ambientctl sandbox up --detach\n  eval "$(ambientctl sandbox env)"\n  kubectl get pods -A\n',
     )
     .action(
-      async (f: DirFlag & { detach?: boolean; driver: string; mesh: boolean; timeout: string }) => {
-        const { checkDriver, startDetached, stopSandbox } = await import('../sandbox/up.ts');
+      async (
+        f: DirFlag & {
+          detach?: boolean;
+          driver: string;
+          nodes: string;
+          mesh: boolean;
+          timeout: string;
+        },
+      ) => {
+        const { checkDriver, nodeCount, startDetached, stopSandbox } = await import(
+          '../sandbox/up.ts'
+        );
         checkDriver(f.driver);
         const progress = (text: string): void => void process.stderr.write(`${text}\n`);
         const timeoutMs = seconds(f.timeout);
         const status = await startDetached({
           dir: f.dir,
           driver: f.driver,
+          nodes: nodeCount(f.nodes),
           mesh: f.mesh,
           timeoutMs,
           progress,
@@ -119,13 +131,13 @@ function statusCommand(): Command {
           String(p.enrolled),
         ]);
         return [
-          `driver ${s.driver}, capture by ${s.means}: ${s.reason}\napi    ${s.api}\n`,
+          `driver ${s.driver}, capture by ${s.means}: ${s.reason}\nnodes  ${s.nodes.join(', ')}\napi    ${s.api}\n`,
           printTable([['MESH PROGRAM', 'ADDRESS', 'PORTS', 'PID', 'READY'], ...mesh]),
           printTable([
             ['NAMESPACE', 'POD', 'ADDRESS', 'PID', 'PHASE', 'READY', 'ENROLLED'],
             ...pods,
           ]),
-          'limits: TCP and IPv4 only, one node; processes outside pods are not kept out. This shows the mesh, it does not isolate.\n',
+          `limits: ${limits(s.driver)}\n`,
         ].join('\n');
       };
       process.stdout.write(printData(format, s, short));
@@ -142,7 +154,12 @@ function envCommand(): Command {
     .addHelpText('after', '\nExample:\n  eval "$(npx ambientctl sandbox env)"\n')
     .action((f: DirFlag) => {
       const dir = resolve(f.dir);
-      process.stdout.write(`export KUBECONFIG=${quote(join(dir, 'kubeconfig'))}\n`);
+      process.stdout.write(`const limits = (driver: string): string =>
+  driver === 'netns'
+    ? 'TCP and IPv4 only; names come from /etc/hosts, there is no cluster DNS. Pods are isolated by network namespaces alone.'
+    : 'TCP and IPv4 only, one node; processes outside pods are not kept out. This shows the mesh, it does not isolate.';
+
+export KUBECONFIG=${quote(join(dir, 'kubeconfig'))}\n`);
       process.stdout.write(`export PATH=${quote(join(dir, 'bin'))}:"$PATH"\n`);
     });
 }

@@ -9,7 +9,7 @@ import { connectKube } from '../../core/kube/index.ts';
 import { systemClock, systemRandom } from '../../core/runtime/index.ts';
 import { purge, readState } from '../../sandbox/index.ts';
 import { CliError, errorLine } from '../errors.ts';
-import { checkDriver, startDetached, stopSandbox } from '../sandbox/up.ts';
+import { checkDriver, nodeCount, startDetached, stopSandbox } from '../sandbox/up.ts';
 import { printSummary, runStory, type StoryResult } from './runner.ts';
 import { story } from './story.ts';
 import { World } from './world.ts';
@@ -18,6 +18,7 @@ interface Flags {
   readonly json?: boolean;
   readonly keep?: boolean;
   readonly driver: string;
+  readonly nodes: string;
   readonly dir?: string;
 }
 
@@ -57,6 +58,7 @@ async function tell(flags: Flags, dir: string): Promise<StoryResult> {
       const status = await startDetached({
         dir,
         driver: flags.driver,
+        nodes: nodeCount(flags.nodes),
         mesh: true,
         timeoutMs: 40_000,
         progress: note,
@@ -107,7 +109,8 @@ const command = new Command('demo')
   )
   .option('--json', 'the steps as one JSON object on stdout')
   .option('--keep', 'leave the mesh running and print how to look around')
-  .option('--driver <driver>', 'loopback or auto', 'loopback')
+  .option('--driver <driver>', 'loopback, netns (as root) or auto', 'loopback')
+  .option('--nodes <count>', 'nodes of driver netns', '1')
   .option('--dir <dir>', 'folder of the sandbox; a temporary one by default')
   .addHelpText(
     'after',

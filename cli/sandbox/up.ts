@@ -9,6 +9,8 @@ import { CliError } from '../errors.ts';
 export interface UpOptions {
   readonly dir: string;
   readonly driver: string;
+  /** Driver `netns` alone. Default 1. */
+  readonly nodes?: number;
   readonly mesh: boolean;
   readonly timeoutMs: number;
   /** One line of progress. */
@@ -19,12 +21,16 @@ const daemon = join(import.meta.dirname, '../../sandbox/main.ts');
 const meshPrograms = ['istiod', 'ztunnel'];
 
 export function checkDriver(driver: string): void {
-  if (driver === 'netns') {
-    throw new CliError('driver "netns" is not built yet; use --driver loopback');
+  if (!['loopback', 'netns', 'auto'].includes(driver)) {
+    throw new CliError(`driver "${driver}" is not known; use loopback, netns or auto`);
   }
-  if (driver !== 'loopback' && driver !== 'auto') {
-    throw new CliError(`driver "${driver}" is not known; use loopback or auto`);
-  }
+}
+
+/** `--nodes`. */
+export function nodeCount(text: string): number {
+  const count = Number(text);
+  if (Number.isInteger(count) && count >= 1 && count <= 50) return count;
+  throw new CliError(`--nodes must be 1 to 50, is ${text}`);
 }
 
 function lastLines(file: string, count: number): string {
@@ -37,8 +43,11 @@ function lastLines(file: string, count: number): string {
 
 /** Which of the mesh's programs are not ready yet. */
 export function notReady(status: SandboxStatus): string[] {
-  return meshPrograms.filter(
-    (name) => !status.mesh.some((m) => m.name.startsWith(name) && m.ready),
+  const ready = (name: string): number =>
+    status.mesh.filter((m) => m.name.startsWith(name) && m.ready).length;
+  const agents = status.driver === 'netns' ? ['node-agent'] : [];
+  return [...meshPrograms, ...agents].filter(
+    (name) => ready(name) < (name === 'istiod' ? 1 : status.nodes.length),
   );
 }
 
@@ -53,7 +62,9 @@ export async function startDetached(o: UpOptions): Promise<SandboxStatus> {
   mkdirSync(dir, { recursive: true, mode: 0o700 });
   const logFile = join(dir, 'sandbox.log');
   const out = openSync(logFile, 'a', 0o600);
-  const args = [daemon, '--dir', dir, ...(o.mesh ? [] : ['--no-mesh'])];
+  const driver = o.driver === 'netns' ? 'netns' : 'loopback';
+  const args = [daemon, '--dir', dir, '--driver', driver, '--nodes', String(o.nodes ?? 1)];
+  if (!o.mesh) args.push('--no-mesh');
   const child = spawn(process.execPath, args, { detached: true, stdio: ['ignore', out, out] });
   closeSync(out);
   let ended: string | undefined;

@@ -1,6 +1,6 @@
 // The HTTPS server around the API: limits, life, and the hand-over of upgraded connections.
 import { createServer } from 'node:https';
-import type { AddressInfo, Socket } from 'node:net';
+import { type AddressInfo, createServer as createDoor, type Socket } from 'node:net';
 import type { Log } from '../../core/base/index.ts';
 import type { PodRuntime } from '../contract.ts';
 import type { SandboxStore } from '../store/index.ts';
@@ -18,6 +18,8 @@ export interface ApiOptions {
   readonly host?: string;
   /** 0 = any free one. */
   readonly port: number;
+  /** A second listening socket, made elsewhere (another network namespace). */
+  readonly extraFd?: number | undefined;
   readonly tls: ServingCertificate;
   readonly log: Log;
   /** Wall time in milliseconds. Default `Date.now`. */
@@ -70,12 +72,16 @@ export async function startApi(options: ApiOptions): Promise<RunningApi> {
     server.listen(options.port, host, resolve);
   });
   server.on('error', (error) => log.error('the API server failed', { error: error.message }));
+  const door = createDoor((socket) => void server.emit('connection', socket));
+  door.on('error', (error) => log.error('the API server failed', { error: error.message }));
+  if (options.extraFd !== undefined) door.listen({ fd: options.extraFd });
   const { port } = server.address() as AddressInfo;
   return {
     url: `https://${host.includes(':') ? `[${host}]` : host}:${port}`,
     port,
     stop: () =>
       new Promise((resolve) => {
+        if (door.listening) door.close();
         server.close(() => resolve());
         for (const socket of sockets) socket.destroy();
       }),

@@ -1,8 +1,9 @@
 // What a cluster has by itself: the node, the first namespaces, each namespace's account and root
 // certificate, the API's own service; and the end of namespaces and of objects without owner.
 import type { KubeObject, Store } from '../contract.ts';
-import { apiAddress, apiPort, type Block, clusterAddress } from '../loopback/index.ts';
-import { isDeleting, keys, nodeName, timeText } from '../objects.ts';
+import type { AddressPlan, NodePlace } from '../addresses.ts';
+import { apiPort } from '../loopback/index.ts';
+import { isDeleting, keys, timeText } from '../objects.ts';
 import type { Controller } from './loop.ts';
 import { put } from './services.ts';
 
@@ -13,13 +14,22 @@ export interface Resources {
 
 export function ensureBasics(
   store: Store,
-  facts: { readonly block: Block; readonly nodeVersion: string; readonly nowMs: number },
+  facts: {
+    readonly addresses: AddressPlan;
+    readonly nodeVersion: string;
+    readonly nowMs: number;
+  },
 ): void {
   for (const name of ['default', 'kube-system', 'kube-public', 'kube-node-lease']) {
     ensureNamespace(store, name);
   }
-  ensureNode(store, facts);
-  ensureApiService(store, facts.block);
+  const { addresses } = facts;
+  for (const node of addresses.nodes) ensureNode(store, node, facts);
+  const known = new Set(addresses.nodes.map((n) => n.name));
+  for (const { metadata } of store.list(keys.nodes).items) {
+    if (!known.has(metadata.name)) store.remove(keys.nodes, undefined, metadata.name);
+  }
+  ensureApiService(store, addresses);
 }
 
 export function ensureNamespace(store: Store, name: string): void {
@@ -35,7 +45,8 @@ export function ensureNamespace(store: Store, name: string): void {
 
 function ensureNode(
   store: Store,
-  facts: { readonly block: Block; readonly nodeVersion: string; readonly nowMs: number },
+  { name: nodeName, ip }: NodePlace,
+  facts: { readonly nodeVersion: string; readonly nowMs: number },
 ): void {
   const time = timeText(facts.nowMs);
   const arch = process.arch === 'x64' ? 'amd64' : process.arch;
@@ -70,7 +81,7 @@ function ensureNode(
     (node) => {
       node['status'] = {
         addresses: [
-          { type: 'InternalIP', address: apiAddress(facts.block) },
+          { type: 'InternalIP', address: ip },
           { type: 'Hostname', address: nodeName },
         ],
         capacity,
@@ -95,8 +106,8 @@ function ensureNode(
 }
 
 /** `kubernetes` in `default`, as clients expect: the API by service name. */
-function ensureApiService(store: Store, block: Block): void {
-  const ip = clusterAddress(block, 1);
+function ensureApiService(store: Store, addresses: AddressPlan): void {
+  const ip = addresses.clusterIp(1);
   const ports = [{ name: 'https', port: 443, protocol: 'TCP', targetPort: apiPort }];
   const metadata = {
     name: 'kubernetes',
@@ -118,7 +129,7 @@ function ensureApiService(store: Store, block: Block): void {
       labels: { 'kubernetes.io/service-name': 'kubernetes' },
     },
     addressType: 'IPv4',
-    endpoints: [{ addresses: [apiAddress(block)], conditions: { ready: true } }],
+    endpoints: [{ addresses: [addresses.api], conditions: { ready: true } }],
     ports: [{ name: 'https', port: apiPort, protocol: 'TCP' }],
   });
 }

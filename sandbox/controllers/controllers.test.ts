@@ -4,6 +4,7 @@ import test from 'node:test';
 import { FakeClock, seededRandom, silentLog } from '../../core/base/index.ts';
 import { as, keys, type Pod, type Service } from '../objects.ts';
 import { openStore, type SandboxStore } from '../store/index.ts';
+import { loopbackPlan } from '../addresses.ts';
 import { startControllers } from './index.ts';
 
 const turn = (): Promise<void> => new Promise((done) => setImmediate(done));
@@ -19,7 +20,7 @@ async function open(t: {
   const running = startControllers({
     store,
     resources: store.registry,
-    block: 64,
+    addresses: loopbackPlan(64),
     rootPem: 'PEM',
     clock,
     random: seededRandom(1),

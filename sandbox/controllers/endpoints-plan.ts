@@ -5,7 +5,7 @@ import {
   isDeleting,
   isReady,
   isTerminal,
-  nodeName,
+  nodeName as firstNode,
   type Pod,
   type Service,
   type ServicePort,
@@ -52,7 +52,7 @@ function endpointOf(service: Service, pod: Pod, ip: string): SliceEndpoint {
   return {
     addresses: [ip],
     conditions: { ready: published || (ready && !terminating), serving: ready, terminating },
-    nodeName,
+    nodeName: pod.spec.nodeName ?? firstNode,
     targetRef: {
       kind: 'Pod',
       name: pod.metadata.name,

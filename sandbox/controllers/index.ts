@@ -2,7 +2,7 @@
 // running of pods.
 import type { Clock, Log, Random } from '../../core/base/index.ts';
 import type { Store } from '../contract.ts';
-import type { Block } from '../loopback/index.ts';
+import type { AddressPlan } from '../addresses.ts';
 import { clusterIpController, endpointsController } from './services.ts';
 import { ensureBasics, namespaceController, type Resources } from './cluster.ts';
 import { deploymentController } from './deployments.ts';
@@ -17,7 +17,7 @@ export { createRecorder, type Recorder } from './recorder.ts';
 export interface ControllersOptions {
   readonly store: Store;
   readonly resources: Resources;
-  readonly block: Block;
+  readonly addresses: AddressPlan;
   /** PEM of the API's own CA, handed to pods as `kube-root-ca.crt`. */
   readonly rootPem: string;
   readonly clock: Clock;
@@ -27,18 +27,18 @@ export interface ControllersOptions {
 
 /** Makes the basics, then keeps reconciling until stopped. */
 export function startControllers(options: ControllersOptions): { stop(): void } {
-  const { store, resources, block, rootPem, clock } = options;
+  const { store, resources, addresses, rootPem, clock } = options;
   const now = (): number => clock.now();
-  ensureBasics(store, { block, nodeVersion: process.version, nowMs: now() });
+  ensureBasics(store, { addresses, nodeVersion: process.version, nowMs: now() });
   const recorder = createRecorder(store, 'sandbox-controllers', now);
   const deps = { store, recorder, now };
   const running = [
     namespaceController(store, resources, rootPem),
-    clusterIpController(store, block),
+    clusterIpController(store, addresses),
     endpointsController(store),
     deploymentController(deps),
     replicaSetController(deps),
-    daemonSetController(deps),
+    daemonSetController({ ...deps, nodes: addresses.nodes.map((n) => n.name) }),
   ].map((controller) => runController(controller, options));
   running.push(runGarbageCollection(store, resources, options.log));
   return {

@@ -129,7 +129,11 @@ export function replicaSetController({ store, recorder }: WorkloadDeps): Control
   };
 }
 
-export function daemonSetController({ store, recorder }: WorkloadDeps): Controller {
+export function daemonSetController({
+  store,
+  recorder,
+  nodes,
+}: WorkloadDeps & { readonly nodes: readonly string[] }): Controller {
   return {
     name: 'daemonset',
     watches: {
@@ -145,35 +149,43 @@ export function daemonSetController({ store, recorder }: WorkloadDeps): Controll
       const hash = templateHash(set.spec.template);
       const { type, rollingUpdate } = set.spec.updateStrategy ?? {};
       const surge = rollingUpdate?.maxSurge;
-      const plan = planDaemon(hash, pods, {
+      const update = {
         onDelete: type === 'OnDelete',
         surge: surge !== undefined && surge !== 0 && surge !== '0' && surge !== '0%',
-      });
-      if (plan.create) {
+      };
+      const remove = pods.filter((p) => !nodes.includes(p.spec.nodeName ?? ''));
+      for (const node of nodes) {
+        const own = pods.filter((p) => p.spec.nodeName === node);
+        const plan = planDaemon(hash, own, update);
+        remove.push(...plan.remove);
+        if (!plan.create) continue;
         const pod = podFrom(set.spec.template, set, { [daemonHashLabel]: hash });
+        as<Pod>(pod).spec.nodeName = node;
         const made = store.create(keys.pods, pod);
         pods.push(as<Pod>(made));
         recorder.event(set, 'Normal', 'SuccessfulCreate', `Created pod: ${made.metadata.name}`);
       }
-      for (const pod of plan.remove) {
+      for (const pod of remove) {
         store.remove(keys.pods, namespace, pod.metadata.name);
         recorder.event(set, 'Normal', 'SuccessfulDelete', `Deleted pod: ${pod.metadata.name}`);
       }
-      const active = activePods(pods).filter((p) => !plan.remove.includes(p));
-      const ready = active.some(isReady) ? 1 : 0;
-      const updated = active.some((p) => p.metadata.labels?.[daemonHashLabel] === hash) ? 1 : 0;
+      const active = activePods(pods).filter((p) => !remove.includes(p));
+      const count = (fits: (p: Pod) => boolean): number =>
+        new Set(active.filter(fits).map((p) => p.spec.nodeName)).size;
+      const ready = count(isReady);
+      const updated = count((p) => p.metadata.labels?.[daemonHashLabel] === hash);
       store.modify(
         keys.daemonSets,
         namespace,
         name,
         (s) => {
           s['status'] = {
-            currentNumberScheduled: active.length > 0 ? 1 : 0,
-            desiredNumberScheduled: 1,
+            currentNumberScheduled: count(() => true),
+            desiredNumberScheduled: nodes.length,
             numberMisscheduled: 0,
             numberReady: ready,
             numberAvailable: ready,
-            numberUnavailable: 1 - ready || undefined,
+            numberUnavailable: nodes.length - ready || undefined,
             updatedNumberScheduled: updated,
             observedGeneration: set.metadata.generation ?? 1,
           };

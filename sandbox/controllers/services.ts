@@ -1,6 +1,7 @@
 // Services: a cluster IP for each, and their EndpointSlices (and Endpoints) from ready pods.
 import type { KubeObject, Store } from '../contract.ts';
-import { type Block, clusterAddress, isClusterAddress, nextFree } from '../loopback/index.ts';
+import type { AddressPlan } from '../addresses.ts';
+import { nextFree } from '../loopback/index.ts';
 import {
   as,
   type EndpointSlice,
@@ -17,7 +18,7 @@ import { stable } from './workload-plan.ts';
 const firstClusterIp = 16;
 
 /** Gives services their addresses; those of another block (an earlier run's) are replaced. */
-export function clusterIpController(store: Store, block: Block): Controller {
+export function clusterIpController(store: Store, addresses: AddressPlan): Controller {
   let last = firstClusterIp - 1;
   return {
     name: 'cluster-ip',
@@ -37,12 +38,12 @@ export function clusterIpController(store: Store, block: Block): Controller {
       const current = spec.clusterIP;
       const settled =
         current === 'None' ||
-        (current !== undefined && isClusterAddress(block, current) && !taken.has(current));
+        (current !== undefined && addresses.isClusterIp(current) && !taken.has(current));
       if (!settled) {
-        const at = (n: number): string => clusterAddress(block, n);
+        const at = (n: number): string => addresses.clusterIp(n);
         last = nextFree(last, firstClusterIp, at, taken) ?? last;
       }
-      const ip = settled ? current : clusterAddress(block, last);
+      const ip = settled ? current : addresses.clusterIp(last);
       store.modify(keys.services, namespace, name, (o) => complete(as<Service>(o), ip));
       if (spec.type === 'LoadBalancer') {
         store.modify(

@@ -2,8 +2,8 @@
 import fs from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { type Block, hostAddress } from '../loopback/index.ts';
-import type { Pod } from '../objects.ts';
+import type { AddressPlan } from '../addresses.ts';
+import { nodeName, type Pod } from '../objects.ts';
 import type { VolumeWriter } from './volume-writer.ts';
 
 export interface PodPaths {
@@ -13,7 +13,11 @@ export interface PodPaths {
 }
 
 export interface BaseFacts {
-  readonly block: Block;
+  readonly addresses: AddressPlan;
+  /** How ztunnel is to capture pods. */
+  readonly proxyMode: 'addressed' | 'shared';
+  /** Folder of links to pods' namespaces; empty = there are none. */
+  readonly netnsRecords: string;
   readonly apiUrl: string;
   readonly caPem: string;
 }
@@ -36,15 +40,26 @@ export function baseVariables(pod: Pod, paths: PodPaths, facts: BaseFacts): Map<
     ['TMPDIR', os.tmpdir()],
     ['SANDBOX_API', facts.apiUrl],
     ['SANDBOX_KUBECONFIG', kubeconfigPath(paths)],
-    ['SANDBOX_ISTIOD_ADDRESS', hostAddress(facts.block, istiodHost)],
-    ['SANDBOX_ZDS_SOCKET', zdsSocket(paths.sandboxDir)],
+    ['SANDBOX_ISTIOD_ADDRESS', facts.addresses.podIp(nodeName, istiodHost)],
+    ['SANDBOX_ZDS_SOCKET', zdsSocket(paths.sandboxDir, facts.addresses, pod.spec.nodeName)],
+    ['SANDBOX_PROXY_MODE', facts.proxyMode],
+    ['SANDBOX_NETNS_RECORDS', facts.netnsRecords],
+    // Without a namespace of its own, a pod's localhost is everybody's.
+    ['SANDBOX_LOCAL_ADDRESS', facts.netnsRecords === '' ? pod.status?.podIP : '127.0.0.1'],
   ];
   const out = new Map<string, string>();
   for (const [name, value] of variables) if (value !== undefined) out.set(name, value);
   return out;
 }
 
-export const zdsSocket = (sandboxDir: string): string => path.join(sandboxDir, 'ztunnel.sock');
+/** One for each node. */
+export const zdsSocket = (sandboxDir: string, addresses: AddressPlan, node?: string): string => {
+  const first = addresses.nodes[0]?.name;
+  return path.join(
+    sandboxDir,
+    node === undefined || node === first ? 'ztunnel.sock' : `ztunnel-${node}.sock`,
+  );
+};
 
 const kubeconfigPath = (paths: PodPaths): string => path.join(paths.dir, 'kubeconfig');
 

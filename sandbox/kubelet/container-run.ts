@@ -23,13 +23,14 @@ import {
   type ProbeState,
   probeTimes,
 } from './probe-state.ts';
-import { runProbe } from './probes.ts';
+import { type ProbeContext, runProbe } from './probes.ts';
 import { killSession, signalSession } from './sessions.ts';
 
 export interface RunDeps {
   readonly pod: () => Pod;
   readonly clock: Clock;
   readonly logDir: string;
+  readonly probeSocket?: ProbeContext['open'];
   /** Starts a process of this container, in the pod; `undefined` command = the container's own. */
   launch(container: Container, command: readonly string[] | undefined): Promise<Prepared<Launched>>;
   /** A process of the pod has ended with all it started. */
@@ -198,6 +199,7 @@ export class ContainerRun {
           pod: this.#deps.pod(),
           container: this.container,
           limitMs: times.limitMs,
+          open: this.#deps.probeSocket,
           exec: (command, limitMs) => this.#execProbe(command, limitMs),
         });
         if (over) return;

@@ -2,6 +2,7 @@
 // ports (PodRuntime). Follows the store's pods; each running pod is a PodRun.
 import fs from 'node:fs';
 import path from 'node:path';
+import type { Socket } from 'node:net';
 import { PassThrough, type Duplex, type Readable } from 'node:stream';
 import type { Clock, Log } from '../../core/base/index.ts';
 import {
@@ -13,17 +14,9 @@ import {
   type Tokens,
 } from '../contract.ts';
 import type { Recorder } from '../controllers/index.ts';
-import {
-  apiAddress,
-  type Block,
-  firstFreeHost,
-  hostAddress,
-  inBlock,
-  type Launched,
-  type LaunchSpec,
-  nextFree,
-} from '../loopback/index.ts';
-import { accountOf, as, isDeleting, isTerminal, keys, nodeName, type Pod } from '../objects.ts';
+import type { AddressPlan, NodePlace } from '../addresses.ts';
+import { firstFreeHost, type Launched, type LaunchSpec, nextFree } from '../loopback/index.ts';
+import { accountOf, as, isDeleting, isTerminal, keys, type Pod } from '../objects.ts';
 import { notFound, statusError } from '../store/index.ts';
 import { baseVariables, type PodPaths, writeKubeconfig } from './base-env.ts';
 import { connect, lookupsIn, notStarted, pickContainer } from './runtime-parts.ts';
@@ -38,7 +31,9 @@ export interface KubeletOptions {
   readonly recorder: Recorder;
   readonly clock: Clock;
   readonly log: Log;
-  readonly block: Block;
+  readonly addresses: AddressPlan;
+  readonly proxyMode: 'addressed' | 'shared';
+  readonly netnsRecords: string;
   /** The sandbox's directory. */
   readonly dir: string;
   readonly packageRoot: string;
@@ -46,6 +41,10 @@ export interface KubeletOptions {
   readonly caPem: string;
   launch(spec: LaunchSpec): Promise<Launched>;
   forget(session: number): void;
+  /** A connection to a pod as `kubectl port-forward` makes it; absent = from 127.0.0.1. */
+  readonly dial?: ((pod: Pod, port: number) => Promise<Duplex>) | undefined;
+  /** An opened socket for a probe, as the node makes it; absent = from 127.0.0.1. */
+  readonly probeSocket?: ((pod: Pod, host: string, port: number) => Socket) | undefined;
   /** Resolves when the pod may start: its network is in force, and it is in the mesh if it is to be. */
   admit(pod: Pod, signal: AbortSignal): Promise<void>;
 }
@@ -187,6 +186,7 @@ export class Kubelet implements PodRuntime {
     if (ip === undefined || isTerminal(pod)) {
       throw statusError(400, 'BadRequest', `pod "${name}" is not running`);
     }
+    if (this.#options.dial) return this.#options.dial(pod, port);
     // A mesh program's own localhost is everybody's here.
     const hosts = isHost(pod) ? [ip, '127.0.0.1'] : [ip];
     let refusal: unknown;
@@ -238,7 +238,8 @@ export class Kubelet implements PodRuntime {
   #begin(pod: Pod): void {
     const { namespace, name, uid = '' } = pod.metadata;
     const { store, log } = this.#options;
-    const ip = this.#addressFor(pod);
+    const node = this.#nodeFor(pod);
+    const ip = this.#addressFor(pod, node.name);
     if (ip === 'taken') {
       // Its fixed address is still another pod's, which is ending: looked at again when that is gone.
       this.#waiting = true;
@@ -250,7 +251,7 @@ export class Kubelet implements PodRuntime {
     }
     this.#beginning = uid; // the writes' events come back to #look
     store.modify(keys.pods, namespace, name, (o) => {
-      as<Pod>(o).spec.nodeName = nodeName;
+      as<Pod>(o).spec.nodeName = node.name;
     });
     store.modify(
       keys.pods,
@@ -258,20 +259,24 @@ export class Kubelet implements PodRuntime {
       name,
       (o) => {
         const p = as<Pod>(o);
-        const hostIp = apiAddress(this.#options.block);
-        p.status = { ...p.status, phase: 'Pending', podIP: ip, podIPs: [{ ip }], hostIP: hostIp };
+        const own = { podIP: ip, podIPs: [{ ip }], hostIP: node.ip };
+        p.status = { ...p.status, phase: 'Pending', ...own };
       },
       { status: true },
     );
     this.#beginning = undefined;
-    this.#entries.set(uid, { uid, run: this.#newRun(pod, ip), ending: undefined });
+    this.#entries.set(uid, {
+      uid,
+      run: this.#newRun(this.#stored(uid) ?? pod, node, ip),
+      ending: undefined,
+    });
   }
 
-  #newRun(pod: Pod, ip: string): PodRun {
+  #newRun(pod: Pod, place: NodePlace, ip: string): PodRun {
     const { namespace = 'default', name, uid = '' } = pod.metadata;
-    const { store, clock, log, recorder, tokens, block, packageRoot } = this.#options;
+    const { store, clock, log, recorder, tokens, packageRoot } = this.#options;
     const dir = this.#podDir(uid);
-    const node = store.get(keys.nodes, undefined, nodeName);
+    const node = store.get(keys.nodes, undefined, place.name);
     const paths: PodPaths = { dir, sandboxDir: this.#options.dir };
     const accountUid = (): string | undefined =>
       store.get(keys.serviceAccounts, namespace, accountOf(pod.spec))?.metadata.uid;
@@ -297,7 +302,8 @@ export class Kubelet implements PodRuntime {
       log,
       dir,
       packageRoot,
-      hostIp: apiAddress(block),
+      hostIp: place.ip,
+      ...(this.#options.probeSocket && { probeSocket: this.#options.probeSocket }),
       lookups: lookupsIn(store, namespace),
       writer,
       accountUid,
@@ -373,8 +379,11 @@ export class Kubelet implements PodRuntime {
   }
 
   /** Its own again after a restart, its fixed one (or `taken`), or the next free one. */
-  #addressFor(pod: Pod): string | undefined {
-    const { store, block } = this.#options;
+  #addressFor(pod: Pod, node: string): string | undefined {
+    const { store, addresses } = this.#options;
+    if (addresses.hostNetwork && pod.spec.hostNetwork === true) {
+      return addresses.nodes.find((n) => n.name === node)?.ip;
+    }
     const taken = new Set<string>();
     for (const object of store.list(keys.pods).items) {
       const other = as<Pod>(object);
@@ -384,15 +393,32 @@ export class Kubelet implements PodRuntime {
     const fixed = Number(pod.metadata.annotations?.[sandboxKeys.hostNumber]);
     const old = pod.status?.podIP;
     if (Number.isInteger(fixed)) {
-      const ip = hostAddress(block, fixed);
+      const ip = addresses.podIp(node, fixed);
       return taken.has(ip) ? 'taken' : ip;
     }
-    if (old !== undefined && inBlock(block, old) && !taken.has(old)) return old;
-    const at = (n: number): string => hostAddress(block, n);
+    if (old !== undefined && addresses.isPodIp(node, old) && !taken.has(old)) return old;
+    const at = (n: number): string => addresses.podIp(node, n);
     const next = nextFree(this.#lastHost, firstFreeHost, at, taken);
     if (next === undefined) return undefined;
     this.#lastHost = next;
     return at(next);
+  }
+
+  /** The one it has, the first for fixed addresses, or the one with the fewest pods. */
+  #nodeFor(pod: Pod): NodePlace {
+    const { store, addresses } = this.#options;
+    const [first] = addresses.nodes;
+    if (!first) throw new Error('there is no node');
+    const own = addresses.nodes.find((n) => n.name === pod.spec.nodeName);
+    if (own || pod.metadata.annotations?.[sandboxKeys.hostNumber] !== undefined)
+      return own ?? first;
+    const count = new Map<string, number>();
+    for (const { spec } of store.list(keys.pods).items.map(as<Pod>)) {
+      count.set(spec.nodeName ?? '', (count.get(spec.nodeName ?? '') ?? 0) + 1);
+    }
+    return addresses.nodes.reduce((a, b) =>
+      (count.get(b.name) ?? 0) < (count.get(a.name) ?? 0) ? b : a,
+    );
   }
 
   #dropOrphanedDirs(): void {

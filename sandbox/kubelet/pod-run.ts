@@ -21,6 +21,7 @@ import {
   type Prepared,
 } from './environment.ts';
 import { type ContainerRecord, freshRecord, podStatus, restarts, waiting } from './pod-status.ts';
+import type { ProbeContext } from './probes.ts';
 import type { VolumeWriter } from './volume-writer.ts';
 import { planVolumes, type VolumesResult } from './volumes.ts';
 
@@ -31,6 +32,7 @@ export interface PodRunDeps {
   readonly dir: string;
   readonly packageRoot: string;
   readonly hostIp: string;
+  readonly probeSocket?: ProbeContext['open'];
   readonly lookups: Lookups;
   readonly writer: VolumeWriter;
   /** The pod's account, once it exists: a pod does not start without. */
@@ -188,6 +190,7 @@ export class PodRun {
       pod: () => deps.current(),
       clock: deps.clock,
       logDir: path.join(deps.dir, 'logs'),
+      probeSocket: deps.probeSocket,
       launch: (c, command) => this.launch(c, command, false),
       ended: (session) => deps.ended(session),
       changed: () => this.#changed(),

@@ -10,28 +10,35 @@ export interface ProbeContext {
   readonly pod: Pod;
   readonly container: Container;
   readonly limitMs: number;
+  /** Opens a connection as the node does; absent = from 127.0.0.1. */
+  readonly open?: ((pod: Pod, host: string, port: number) => net.Socket) | undefined;
   /** Runs a command in the pod; its exit code, or `undefined` when the time was up. */
   exec(command: readonly string[], limitMs: number): Promise<number | undefined>;
 }
 
 export async function runProbe(probe: Probe, context: ProbeContext): Promise<ProbeOutcome> {
   const host = context.pod.status?.podIP ?? '';
+  const { open, pod } = context;
+  const dial: Dial = (to, port) =>
+    open?.(pod, to, port) ?? net.connect({ host: to, port, localAddress: '127.0.0.1' });
   if (probe.httpGet) {
     const port = portNumber(probe.httpGet.port, context.container);
-    return askHttp(probe.httpGet, probe.httpGet.host || host, port, context.limitMs);
+    return askHttp(probe.httpGet, probe.httpGet.host || host, port, context.limitMs, dial);
   }
   if (probe.tcpSocket) {
     const port = portNumber(probe.tcpSocket.port, context.container);
-    return askTcp(probe.tcpSocket.host || host, port, context.limitMs);
+    return askTcp(probe.tcpSocket.host || host, port, context.limitMs, dial);
   }
   if (probe.exec) {
     const code = await context.exec(probe.exec.command ?? [], context.limitMs);
     if (code === 0) return { ok: true };
     return bad(code === undefined ? 'the command took too long' : `the command ended with ${code}`);
   }
-  if (probe.grpc) return askTcp(host, probe.grpc.port, context.limitMs);
+  if (probe.grpc) return askTcp(host, probe.grpc.port, context.limitMs, dial);
   return { ok: true };
 }
+
+type Dial = (host: string, port: number) => net.Socket;
 
 const bad = (message: string): ProbeOutcome => ({ ok: false, message });
 
@@ -46,6 +53,7 @@ function askHttp(
   host: string,
   port: number,
   limitMs: number,
+  dial: Dial,
 ): Promise<ProbeOutcome> {
   const headers: Record<string, string> = { 'user-agent': 'kube-probe/1.33', connection: 'close' };
   for (const { name, value } of get.httpHeaders ?? []) headers[name.toLowerCase()] = value;
@@ -56,8 +64,10 @@ function askHttp(
       port,
       path: get.path ?? '/',
       headers,
-      agent: false,
-      localAddress: '127.0.0.1',
+      // An agent would connect by itself, from our own network.
+      ...(secure
+        ? { agent: false, socket: dial(host, port) }
+        : { createConnection: () => dial(host, port) }),
       rejectUnauthorized: false,
       signal: AbortSignal.timeout(limitMs),
     });
@@ -74,9 +84,9 @@ function askHttp(
   });
 }
 
-function askTcp(host: string, port: number, limitMs: number): Promise<ProbeOutcome> {
+function askTcp(host: string, port: number, limitMs: number, dial: Dial): Promise<ProbeOutcome> {
   return new Promise((done) => {
-    const socket = net.connect({ host, port, localAddress: '127.0.0.1' });
+    const socket = dial(host, port);
     const finish = (outcome: ProbeOutcome): void => {
       socket.destroy();
       done(outcome);

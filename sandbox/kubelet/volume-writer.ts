@@ -80,7 +80,7 @@ export class VolumeWriter {
       audiences: [audience ?? defaultAudience],
       expirationSeconds: seconds,
       pod: { name, uid },
-      node: { name: nodeName, uid: nodeUid },
+      node: { name: pod.spec.nodeName ?? nodeName, uid: nodeUid },
     });
     if (this.#closed) return;
     this.#put(file, token);

@@ -15,6 +15,7 @@ export {
   type Capture,
   type Exit,
   type Launched,
+  launchPlain,
   type LaunchSpec,
   type Means,
 } from './capture.ts';
@@ -22,4 +23,4 @@ export { startCapture, type StartCaptureOptions } from './start.ts';
 export type { CaptureView, Endpoint, PodView } from './decide.ts';
 export { hostsText, type NamedService } from './hosts-text.ts';
 export { Network } from './network.ts';
-export type { MeshFlags } from './view.ts';
+export { type MeshFlags, namedServices, serviceEndpoints } from './view.ts';

@@ -5,7 +5,7 @@ import path from 'node:path';
 import type { Log } from '../../core/base/index.ts';
 import type { Store } from '../contract.ts';
 import { as, type EndpointSlice, keys, type Pod, type Service } from '../objects.ts';
-import type { Block } from './addresses.ts';
+import { type Block, inBlock } from './addresses.ts';
 import type { CaptureView } from './decide.ts';
 import { hostsText, type NamedService } from './hosts-text.ts';
 import { buildView, type ClusterFacts, type MeshFlags, namedServices } from './view.ts';
@@ -96,7 +96,7 @@ export class Network {
       hostsPath: (uid) => this.hostsPath(uid),
     };
     const view = buildView(facts);
-    const named = namedServices(facts);
+    const named = namedServices(facts, (ip) => inBlock(block, ip));
     for (const pod of facts.pods) {
       if (view.pods.get(pod.status?.podIP ?? '')?.uid === pod.metadata.uid) this.#write(pod, named);
     }

@@ -54,7 +54,7 @@ test('the view: living pods with flags, ready endpoints by cluster IP and port',
 
 test('names: cluster IPs, headless pods, nothing without an address', () => {
   assert.deepEqual(
-    namedServices(facts).map((s) => [s.name, s.addresses]),
+    namedServices(facts, (ip) => ip.startsWith('127.')).map((s) => [s.name, s.addresses]),
     [
       ['none', ['127.64.0.20']],
       ['web', ['127.64.128.20']],

@@ -47,6 +47,31 @@ export function buildView(facts: ClusterFacts): CaptureView {
   return { block: facts.block, pods, services };
 }
 
+export interface ServiceEndpoints {
+  readonly ip: string;
+  readonly port: number;
+  readonly protocol: 'tcp' | 'udp';
+  readonly endpoints: readonly Endpoint[];
+}
+
+/** Every port of every service with an address, and who is ready behind it. */
+export function serviceEndpoints(
+  services: readonly Service[],
+  slices: readonly EndpointSlice[],
+): ServiceEndpoints[] {
+  const byService = slicesByService(slices);
+  return services.flatMap((service) => {
+    const ip = service.spec.clusterIP;
+    if (ip === undefined || ip === 'None') return [];
+    return (service.spec.ports ?? []).map((port) => ({
+      ip,
+      port: port.port,
+      protocol: port.protocol === 'UDP' ? ('udp' as const) : ('tcp' as const),
+      endpoints: endpointsOf(port, byService.get(serviceKey(service)) ?? []),
+    }));
+  });
+}
+
 const serviceKey = (s: Service): string => `${s.metadata.namespace ?? ''}/${s.metadata.name}`;
 
 function slicesByService(slices: readonly EndpointSlice[]): Map<string, EndpointSlice[]> {
@@ -74,14 +99,17 @@ const readyAddresses = (slice: EndpointSlice): string[] =>
     .flatMap((e) => e.addresses.slice(0, 1));
 
 /** Every service with an address, sorted by namespace and name. */
-export function namedServices(facts: ClusterFacts): NamedService[] {
+export function namedServices(
+  facts: Pick<ClusterFacts, 'services' | 'slices'>,
+  isOurs: (ip: string) => boolean,
+): NamedService[] {
   const slices = slicesByService(facts.slices);
   return facts.services
     .map((service): NamedService => {
       const { clusterIP } = service.spec;
       const headless = clusterIP === 'None';
       const pods = (slices.get(serviceKey(service)) ?? []).flatMap(readyAddresses);
-      const own = clusterIP !== undefined && inBlock(facts.block, clusterIP) ? [clusterIP] : [];
+      const own = clusterIP !== undefined && isOurs(clusterIP) ? [clusterIP] : [];
       return {
         name: service.metadata.name,
         namespace: service.metadata.namespace ?? '',
