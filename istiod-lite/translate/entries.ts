@@ -34,10 +34,14 @@ const older = (a: ServiceEntryFacts, b: ServiceEntryFacts): boolean =>
       ? a.namespace < b.namespace
       : a.name < b.name;
 
+const isIp = (a: ServiceEntryFacts['addresses'][number]): a is IpAddress => typeof a === 'string';
+
 /** Which ServiceEntry speaks for a host in a namespace, and which of these is the canonical one. */
 export class HostOwners {
   readonly #byKey = new Map<NamespacedHost, ServiceEntryFacts>();
   readonly #canonical = new Map<string, ServiceEntryFacts>();
+  /** Addresses of Kubernetes Services, with their namespaces. */
+  readonly #taken = new Map<IpAddress, string>();
 
   constructor(cluster: ClusterState, m: MeshSettings) {
     for (const e of cluster.serviceEntries.all()) {
@@ -54,6 +58,7 @@ export class HostOwners {
     const taken = new Set<string>();
     for (const s of cluster.services.all()) {
       if (s.type !== 'ExternalName') taken.add(serviceHostname(s, m));
+      for (const ip of s.clusterIps) this.#taken.set(ip, s.namespace);
     }
     for (const [key, e] of this.#byKey) {
       const host = key.slice(key.indexOf('/') + 1);
@@ -65,6 +70,14 @@ export class HostOwners {
   /** The hosts of an entry that it speaks for. */
   hosts(e: ServiceEntryFacts): string[] {
     return e.hosts.filter((h) => this.#byKey.get(namespacedHost(e.namespace, h)) === e);
+  }
+
+  /** It claims an address that is a Kubernetes Service's of another namespace (K11). */
+  trespasses(e: ServiceEntryFacts): boolean {
+    return e.addresses.some((a) => {
+      const owner = isIp(a) ? this.#taken.get(a) : undefined;
+      return owner !== undefined && owner !== e.namespace;
+    });
   }
 
   isCanonical(e: ServiceEntryFacts, host: string): boolean {
@@ -88,13 +101,11 @@ function balancing(cluster: ClusterState, e: ServiceEntryFacts): LoadBalancing |
   return preferences && { preferences, mode: 'Failover', healthPolicy: 'OnlyHealthy' };
 }
 
-const isIp = (a: ServiceEntryFacts['addresses'][number]): a is IpAddress => typeof a === 'string';
-
 function toService(
   cluster: ClusterState,
   e: ServiceEntryFacts,
   host: string,
-  canonical: boolean,
+  owners: HostOwners,
   m: MeshSettings,
 ): Service {
   const loadBalancing = balancing(cluster, e);
@@ -116,8 +127,9 @@ function toService(
     weightedWaypoints: [],
     ...(loadBalancing && { loadBalancing }),
     ipFamilies: 'Automatic',
-    canonical,
-    visibility: 'Public',
+    canonical: owners.isCanonical(e, host),
+    // What claims somebody else's address is heard of in its own namespace only.
+    visibility: owners.trespasses(e) ? 'Namespace' : 'Public',
   };
 }
 
@@ -275,8 +287,7 @@ export function translateEntries(
   const services: Service[] = [];
   const workloads: Workload[] = [];
   for (const e of cluster.serviceEntries.all()) {
-    for (const host of owners.hosts(e))
-      services.push(toService(cluster, e, host, owners.isCanonical(e, host), m));
+    for (const host of owners.hosts(e)) services.push(toService(cluster, e, host, owners, m));
     workloads.push(...inline(cluster, owners, e, m));
   }
   for (const w of cluster.workloadEntries.all()) {
