@@ -14,6 +14,11 @@ interface DirFlag {
 
 const dirOption = ['--dir <dir>', 'folder of the sandbox', '.ambient'] as const;
 
+const limits = (driver: string): string =>
+  driver === 'netns'
+    ? 'TCP and IPv4 only; names come from /etc/hosts, there is no cluster DNS. Pods are isolated by network namespaces alone.'
+    : 'TCP and IPv4 only, one node; processes outside pods are not kept out. This shows the mesh, it does not isolate.';
+
 function seconds(text: string): number {
   const value = Number(text);
   if (!(value > 0)) throw new CliError(`--timeout must be a number of seconds, is "${text}"`);
@@ -154,12 +159,7 @@ function envCommand(): Command {
     .addHelpText('after', '\nExample:\n  eval "$(npx ambientctl sandbox env)"\n')
     .action((f: DirFlag) => {
       const dir = resolve(f.dir);
-      process.stdout.write(`const limits = (driver: string): string =>
-  driver === 'netns'
-    ? 'TCP and IPv4 only; names come from /etc/hosts, there is no cluster DNS. Pods are isolated by network namespaces alone.'
-    : 'TCP and IPv4 only, one node; processes outside pods are not kept out. This shows the mesh, it does not isolate.';
-
-export KUBECONFIG=${quote(join(dir, 'kubeconfig'))}\n`);
+      process.stdout.write(`export KUBECONFIG=${quote(join(dir, 'kubeconfig'))}\n`);
       process.stdout.write(`export PATH=${quote(join(dir, 'bin'))}:"$PATH"\n`);
     });
 }

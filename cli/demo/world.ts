@@ -140,10 +140,13 @@ export class World {
     source: string,
     destination: string,
   ): Promise<{ near?: ConnectionEnd; far?: ConnectionEnd }> {
-    const [z] = await ztunnelPods(this.kube, 'istio-system');
-    if (!z) throw new Error('no ztunnel runs');
     const path = '/ambient/connections?recent';
-    const records = (await callPodJson(this.kube, z, adminPort, 'GET', path)) as ConnectionEnd[];
+    const records: ConnectionEnd[] = [];
+    // The two ends may be on different nodes.
+    for (const z of await ztunnelPods(this.kube, 'istio-system')) {
+      const own = await callPodJson(this.kube, z, adminPort, 'GET', path);
+      records.push(...(own as ConnectionEnd[]));
+    }
     const about = (r: ConnectionEnd): boolean =>
       (r.source.workload ?? r.source.identity ?? '').includes(source) &&
       (r.destination.workload ?? r.destination.identity ?? '').includes(destination);
