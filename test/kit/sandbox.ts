@@ -25,7 +25,12 @@ export interface TestSandbox {
   stop(): Promise<void>;
 }
 
-export async function startSandbox(): Promise<TestSandbox> {
+export async function startSandbox(
+  how: { readonly driver: 'loopback' | 'netns'; readonly nodes: number } = {
+    driver: 'loopback',
+    nodes: 1,
+  },
+): Promise<TestSandbox> {
   const dir = mkdtempSync(join(tmpdir(), 'ambient-test-'));
   const undo = async (): Promise<void> => {
     await stopSandbox(dir, 30_000);
@@ -34,7 +39,7 @@ export async function startSandbox(): Promise<TestSandbox> {
   try {
     await startDetached({
       dir,
-      driver: 'loopback',
+      ...how,
       mesh: true,
       timeoutMs: 60_000,
       progress: () => {},
