@@ -204,8 +204,11 @@ async function removed(kube: KubeClient, namespace: string, name: string): Promi
 
 const flagsOf = (self: Command): Flags => self.optsWithGlobals<Flags>();
 
-function verb(name: string, summary: string): Command {
-  return new Command(name).summary(summary).description(`${summary}.`);
+function verb(name: string, summary: string, example: string): Command {
+  return new Command(name)
+    .summary(summary)
+    .description(`${summary}.`)
+    .addHelpText('after', `\nExample:\n  ambientctl waypoint ${example}\n`);
 }
 
 const forHelp = 'traffic the waypoint is for: all, none, service or workload';
@@ -216,7 +219,7 @@ export function waypointCommand(): Command {
     .description('Manage waypoints: L7 routing and policy for a namespace or a service.')
     .option('--name <name>', 'name of the waypoint', 'waypoint');
   group.addCommand(
-    verb('apply', 'apply a waypoint to the cluster')
+    verb('apply', 'apply a waypoint to the cluster', 'apply --enroll-namespace --wait')
       .option('--for <type>', forHelp)
       .option('-r, --revision <rev>', 'revision label of the waypoint')
       .option('--enroll-namespace', 'label the namespace to use the waypoint')
@@ -227,20 +230,20 @@ export function waypointCommand(): Command {
       .action((_: unknown, self: Command) => apply(flagsOf(self))),
   );
   group.addCommand(
-    verb('generate', 'print a waypoint as YAML')
+    verb('generate', 'print a waypoint as YAML', 'generate --for all -n shop')
       .option('--for <type>', forHelp)
       .option('-r, --revision <rev>', 'revision label of the waypoint')
       .option('-o, --output <format>', 'yaml or json', 'yaml')
       .action((_: unknown, self: Command) => generate(flagsOf(self))),
   );
   group.addCommand(
-    verb('list', 'list waypoints')
+    verb('list', 'list waypoints', 'list -A')
       .option('-A, --all-namespaces', 'of all namespaces')
       .option('-o, --output <format>', 'short, json or yaml', 'short')
       .action((_: unknown, self: Command) => list(flagsOf(self))),
   );
   group.addCommand(
-    verb('status', 'show whether waypoints are programmed')
+    verb('status', 'show whether waypoints are programmed', 'status -n shop')
       .option('-A, --all-namespaces', 'of all namespaces')
       .option('-w, --wait', 'wait until they are', true)
       .option('--no-wait', 'show what is now')
@@ -249,7 +252,7 @@ export function waypointCommand(): Command {
       .action((_: unknown, self: Command) => status(flagsOf(self))),
   );
   group.addCommand(
-    verb('delete', 'delete waypoints; the label of the namespace is left in place')
+    verb('delete', 'delete waypoints; the label of the namespace is left in place', 'delete --all')
       .argument('[names...]', 'waypoints to delete')
       .option('--all', 'all waypoints of the namespace')
       .option('-r, --revision <rev>', 'all waypoints of this revision')
