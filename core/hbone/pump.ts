@@ -38,9 +38,15 @@ export const policyResetCode = constants.NGHTTP2_INADEQUATE_SECURITY;
 export function resetStream(stream: Duplex, code: number = constants.NGHTTP2_CANCEL): void {
   if (stream.destroyed) return;
   if (isHttp2(stream)) abandon(stream, code);
-  else if (stream instanceof Socket) stream.resetAndDestroy();
+  else if (stream instanceof Socket && !isEnding(stream)) stream.resetAndDestroy();
   else stream.destroy();
 }
+
+/**
+ * A reset while the end is being written fails with EINVAL in libuv, and Node then neither closes the socket
+ * nor says so.
+ */
+const isEnding = (socket: Socket): boolean => socket.writableEnded && !socket.writableFinished;
 
 /**
  * RST_STREAM alone. `close` also ends the writable side, which would send END_STREAM first and look to the

@@ -163,9 +163,17 @@ export function cleanRequest(headers: HeaderList): Cleaned {
   return { ok: true, headers: out };
 }
 
-/** Of an answer: hop-by-hop names and what we say ourselves. */
+/** Of an answer: hop-by-hop names, those it nominates itself, and what we say ourselves. */
 export function cleanResponse(headers: HeaderList): HeaderList {
-  return headers.filter(([n]) => !connectionNames.has(n) && n !== 'server' && n !== 'trailer');
+  const nominated = new Set<string>();
+  for (const [name, value] of headers) {
+    if (name === 'connection') {
+      for (const token of value.split(',')) nominated.add(token.trim().toLowerCase());
+    }
+  }
+  return headers.filter(
+    ([n]) => !connectionNames.has(n) && !nominated.has(n) && n !== 'server' && n !== 'trailer',
+  );
 }
 
 export function setHeader(headers: HeaderList, name: string, value: string): HeaderList {

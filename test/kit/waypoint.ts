@@ -1,0 +1,156 @@
+// A waypoint in this process with a CA of its own, and a caller that comes in as a node proxy would: mutual TLS,
+// HTTP/2, CONNECT. Endpoints are plain applications, so that what is seen is the waypoint's doing alone.
+import net from 'node:net';
+import type { Duplex } from 'node:stream';
+import { CertManager, connectTls, createCa, localCaClient } from '../../certs/index.ts';
+import { parseIp, silentLog } from '../../core/base/index.ts';
+import { type HboneClient, openHbone } from '../../core/hbone/index.ts';
+import { namespacedHost, printIdentity } from '../../core/model/index.ts';
+import type * as wire from '../../core/proto/index.ts';
+import { type Draft, encode } from '../../core/rpc/index.ts';
+import { systemClock, systemRandom } from '../../core/runtime/index.ts';
+import { createLog, createMetrics, type Metrics } from '../../core/telemetry/index.ts';
+import { MeshFeed } from '../../core/xds/index.ts';
+import { readConfig, ServiceConfigs, startWaypoint, type Waypoint } from '../../waypoint/index.ts';
+import { backs, testService, testWorkload } from './mesh.ts';
+
+export interface TestWaypoint {
+  readonly waypoint: Waypoint;
+  readonly feed: MeshFeed;
+  readonly metrics: Metrics;
+  readonly lines: string[];
+  /** Adds service `name` at `vip:80` with plain endpoints `ip:port`. */
+  service(name: string, vip: string, port: number, endpoints: readonly string[]): void;
+  configure(name: string, config: Draft<wire.L7ServiceConfig>): void;
+  /** One CONNECT; rejects with the status and reason of a refusal. */
+  connect(authority: string): Promise<Duplex>;
+  /** Sends bytes over a fresh stream and gives all that comes back until the end or `until` says enough. */
+  exchange(authority: string, bytes: string, until?: (text: string) => boolean): Promise<string>;
+  stop(): Promise<void>;
+}
+
+const limitMs = 5_000;
+
+export async function startTestWaypoint(
+  address: string,
+  env: Record<string, string> = {},
+): Promise<TestWaypoint> {
+  const clock = systemClock;
+  const ca = await createCa({ trustDomain: 'cluster.local', clock });
+  const lines: string[] = [];
+  const log = createLog('waypoint', { level: 'info', write: (line) => void lines.push(line) });
+  const metrics = createMetrics();
+  const feed = new MeshFeed(log);
+  const services = new ServiceConfigs();
+  const { config } = readConfig({
+    BIND_ADDRESS: address,
+    INSTANCE_IP: address,
+    POD_NAMESPACE: 'shop',
+    POD_NAME: 'waypoint-1',
+    ADMIN_PORT: '0',
+    STATS_ADDRESS: '127.0.0.1',
+    STATS_PORT: '0',
+    READINESS_ADDRESS: '127.0.0.1',
+    READINESS_PORT: '0',
+    ...env,
+  });
+  if (!config.ok) throw new Error(JSON.stringify(config.faults));
+  const waypoint = await startWaypoint(config.value, {
+    feed,
+    services,
+    ca: localCaClient(ca),
+    clock,
+    random: systemRandom,
+    log,
+    metrics,
+  });
+  feed.markSynced();
+  await waypoint.ready;
+  const certs = new CertManager({
+    ca: localCaClient(ca),
+    clock,
+    random: systemRandom,
+    log: silentLog,
+  });
+  const identity = (serviceAccount: string) =>
+    printIdentity({ trustDomain: 'cluster.local', namespace: 'shop', serviceAccount });
+  const tunnel = await dialTunnel(address, certs, identity);
+  const connect = async (authority: string): Promise<Duplex> => {
+    const answer = await tunnel.connect({ ':method': 'CONNECT', ':authority': authority });
+    if (answer.kind === 'open') {
+      answer.stream.on('error', () => {});
+      return answer.stream;
+    }
+    const why = answer.kind === 'refused' ? `${answer.status} ${answer.reason ?? ''}` : answer.kind;
+    throw new Error(why);
+  };
+  return {
+    waypoint,
+    feed,
+    metrics,
+    lines,
+    service(name, vip, port, endpoints) {
+      const host = parseIp(address);
+      const own = { kind: 'address', network: '', ip: host!, hboneMtlsPort: 15008 } as const;
+      feed.apply({
+        services: [{ ...testService(name, vip, port, 0), waypoint: own }],
+        workloads: endpoints.map((e, i) => {
+          const [ip = '', target = ''] = e.split(':');
+          const ports = new Map([[port, Number(target)]]);
+          const [key] = backs(name).keys();
+          return testWorkload(`${name}-${i}`, ip, {
+            protocol: 'TCP',
+            services: new Map([[key ?? namespacedHost('', ''), ports]]),
+          });
+        }),
+      });
+    },
+    configure(name, draft) {
+      const hostname = `${name}.shop.svc.cluster.local`;
+      const full = { namespace: 'shop', hostname, gateway: 'shop/waypoint', ...draft };
+      const bytes = encode('ambientlite.waypoint.v1.ServiceConfig', full);
+      const bad = services.apply([{ name: `shop/${hostname}`, bytes }], []);
+      if (bad.length > 0) throw new Error(JSON.stringify(bad));
+    },
+    connect,
+    async exchange(authority, bytes, until = () => false) {
+      const stream = await connect(authority);
+      let text = '';
+      stream.write(bytes, 'latin1');
+      await new Promise<void>((resolve) => {
+        const timer = clock.after(limitMs, resolve);
+        const done = (): void => {
+          timer.cancel();
+          resolve();
+        };
+        stream.on('data', (chunk: Buffer) => {
+          text += chunk.toString('latin1');
+          if (until(text)) done();
+        });
+        stream.on('end', done);
+        stream.on('close', done);
+      });
+      stream.destroy();
+      return text;
+    },
+    async stop() {
+      tunnel.destroy();
+      certs.stop();
+      await waypoint.stop({ graceMs: 0 });
+    },
+  };
+}
+
+async function dialTunnel(
+  address: string,
+  certs: CertManager,
+  identity: (account: string) => ReturnType<typeof printIdentity>,
+): Promise<HboneClient> {
+  const socket = net.connect({ host: address, port: 15008 });
+  socket.on('error', () => {});
+  await new Promise((resolve) => socket.once('connect', resolve));
+  const cert = await certs.get(identity('client'));
+  const options = { clock: systemClock };
+  const secured = await connectTls(socket, cert, [identity('waypoint')], options);
+  return openHbone(secured.stream, { clock: systemClock, log: silentLog });
+}
