@@ -41,6 +41,8 @@ export interface Waypoint {
   stop(options: { readonly graceMs: number }): Promise<void>;
 }
 
+const settleLimitMs = 1_500;
+
 /** Rejects when a port cannot be bound; the error names it. */
 export async function startWaypoint(config: WaypointConfig, deps: WaypointDeps): Promise<Waypoint> {
   const { clock, random, log, feed } = deps;
@@ -116,10 +118,13 @@ export async function startWaypoint(config: WaypointConfig, deps: WaypointDeps):
       if (draining) return;
       draining = true;
       readiness.undo('draining');
+      // Callers hear that we are gone a moment later than we do; until then we serve as before.
+      const settleMs = Math.min(settleLimitMs, graceMs / 2);
+      await new Promise<void>((resolve) => clock.after(settleMs, resolve));
       accept.drain();
       http2.drain();
       http1.drain();
-      await idle(() => accept.streams === 0, clock, graceMs);
+      await idle(() => accept.streams === 0, clock, graceMs - settleMs);
       listener.close();
       accept.destroy();
       http1.destroy();

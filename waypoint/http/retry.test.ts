@@ -16,6 +16,7 @@ describe('again or not (waypoint-l7.md 5.6)', () => {
     ['connect failure', { kind: 'failed', failure: 'connect' }, true, true],
     ['refused stream', { kind: 'failed', failure: 'refused-stream' }, true, true],
     ['reset before an answer', { kind: 'failed', failure: 'termination' }, false, true],
+    ['a kept connection that had ended', { kind: 'failed', failure: 'stale' }, true, true],
     ['per-try timeout', { kind: 'failed', failure: 'per-try-timeout' }, false, true],
     ['overflow', { kind: 'failed', failure: 'overflow' }, false, false],
     ['protocol error', { kind: 'failed', failure: 'protocol' }, false, false],

@@ -43,6 +43,8 @@ export function retryReason(rules: RetryRules, h: Happened): string | undefined 
         return 'connect-failure';
       case 'refused-stream':
         return 'refused-stream';
+      case 'stale':
+        return 'stale-connection';
       case 'termination':
       case 'reset':
         return rules.perTry ? 'reset' : undefined;

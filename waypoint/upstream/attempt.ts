@@ -22,6 +22,8 @@ export type FailureKind =
   | 'refused-stream'
   /** The connection ended before an answer. */
   | 'termination'
+  /** It ended as a kept connection was taken up again, for a request that may be repeated. */
+  | 'stale'
   | 'reset'
   | 'protocol'
   | 'timeout'
@@ -33,6 +35,7 @@ const texts: Readonly<Record<FailureKind, string>> = {
   connect: 'remote connection failure',
   'refused-stream': 'remote refused stream reset',
   termination: 'connection termination',
+  stale: 'connection termination',
   reset: 'remote reset',
   protocol: 'protocol error',
   timeout: 'connection timeout',
@@ -44,6 +47,7 @@ const flags: Readonly<Record<FailureKind, string>> = {
   connect: 'UF',
   'refused-stream': 'UR',
   termination: 'UC',
+  stale: 'UC',
   reset: 'UR',
   protocol: 'UPE',
   timeout: 'UF',

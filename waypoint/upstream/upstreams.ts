@@ -30,6 +30,8 @@ interface AgentOptions extends http.RequestOptions {
 
 const maxFree = 64;
 const streamsPerSession = 100;
+/** Methods that may be sent twice (RFC 9110 9.2.2). */
+const repeatable = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE']);
 const maxResponseHeaders = 100;
 
 /** Connections by endpoint; a connection is made by the request that needs one. */
@@ -132,7 +134,10 @@ export class Upstreams {
       request.on('error', (error) => {
         settle();
         r.body.detach();
-        reject(failureOf(error, connected, r.signal));
+        const failure = failureOf(error, connected, r.signal);
+        const stale = failure.kind === 'termination' && request.reusedSocket;
+        const again = stale && repeatable.has(r.head.method);
+        reject(again ? new UpstreamFailure('stale', failure.fault) : failure);
       });
       request.on('information', (info) => {
         r.inform({ status: info.statusCode, headers: fromRaw(info.rawHeaders).headers });
