@@ -20,7 +20,14 @@ import {
 import { changeHeaders, changeRequest } from './filters.ts';
 import { cleanResponse, setHeader } from './headers.ts';
 import { reply, serverName } from './local-reply.ts';
-import { type Happened, retryDelay, retryReason, retryRules, type RetryRules } from './retry.ts';
+import {
+  type Happened,
+  retryDelay,
+  retryReason,
+  retryRules,
+  type RetryRules,
+  triesAllowed,
+} from './retry.ts';
 
 interface Way {
   readonly service: NamespacedHost;
@@ -116,7 +123,7 @@ async function tryAll(
     const happened = happenedOf(result);
     const again = happened && retryReason(rules, happened);
     const may = again !== undefined && body.replayable && !limit.aborted && !x.down.gone.aborted;
-    if (may && n <= rules.attempts && x.head.upgrade === undefined) {
+    if (may && n <= triesAllowed(rules, happened) && x.head.upgrade === undefined) {
       if (result.ok) drop(result.attempted);
       ctx.reports.metrics.retries.add({ destination_service: way.service, after: again });
       await pause(ctx, rules, n, [limit, x.down.gone]);

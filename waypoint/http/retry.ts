@@ -11,11 +11,20 @@ export interface RetryRules {
   readonly attempts: number;
   readonly codes: ReadonlySet<number>;
   readonly backoffMs: number;
+  /** Further tries where no connection came about, so nothing was sent: endpoints may be changing just now. */
+  readonly patience: number;
   /** Tries that ran out of time are tried again; only where a route asks for retries. */
   readonly perTry: boolean;
 }
 
-const defaults: RetryRules = { attempts: 2, codes: new Set(), backoffMs: 25, perTry: false };
+const defaults: RetryRules = {
+  attempts: 2,
+  codes: new Set(),
+  backoffMs: 25,
+  patience: 2,
+  perTry: false,
+};
+const patienceMs = 200;
 
 export function retryRules(r: wire.L7RetryPolicy | undefined): RetryRules {
   if (!r) return defaults;
@@ -23,6 +32,7 @@ export function retryRules(r: wire.L7RetryPolicy | undefined): RetryRules {
     attempts: r.attempts,
     codes: new Set(r.codes),
     backoffMs: r.backoffMs || defaults.backoffMs,
+    patience: 0,
     perTry: true,
   };
 }
@@ -61,8 +71,15 @@ export function retryReason(rules: RetryRules, h: Happened): string | undefined 
   return rules.codes.has(h.status) ? 'retriable-status-codes' : undefined;
 }
 
+/** How many tries there may be after this outcome. */
+export function triesAllowed(rules: RetryRules, h: Happened | undefined): number {
+  const waiting = h?.kind === 'failed' && h.failure === 'connect' ? rules.patience : 0;
+  return rules.attempts + waiting;
+}
+
 /** Full jitter in [0, (2^n − 1) · base), at most ten times the base; n counts from 1. */
 export function retryDelay(rules: RetryRules, n: number, random: Random): number {
+  if (n > rules.attempts) return patienceMs;
   const span = Math.min((2 ** n - 1) * rules.backoffMs, 10 * rules.backoffMs);
   return random.next() * span;
 }
