@@ -80,15 +80,15 @@ export function serviceRules(
   slices: readonly EndpointSlice[],
   addresses: AddressPlan,
 ): string {
-  const rules = serviceEndpoints(services, slices)
-    .filter(({ ip }) => addresses.isClusterIp(ip))
-    .flatMap(({ ip, port, protocol, endpoints }) => {
-      if (endpoints.length === 0) return [];
-      const to = endpoints.map((e, i) => `${i} : ${e.ip} . ${e.port}`).join(', ');
-      return [
-        `    ip daddr ${ip} ${protocol} dport ${port} dnat ip to numgen random mod ${endpoints.length} map { ${to} }`,
-      ];
-    });
+  const all = serviceEndpoints(services, slices).filter(({ ip }) => addresses.isClusterIp(ip));
+  const backends = new Set(all.flatMap((s) => s.endpoints.map((e) => e.ip)));
+  const rules = all.flatMap(({ ip, port, protocol, endpoints }) => {
+    if (endpoints.length === 0) return [];
+    const to = endpoints.map((e, i) => `${i} : ${e.ip} . ${e.port}`).join(', ');
+    return [
+      `    ip daddr ${ip} ${protocol} dport ${port} dnat ip to numgen random mod ${endpoints.length} map { ${to} }`,
+    ];
+  });
   const hook = (name: string): string[] => [
     `  chain ${name} {`,
     `    type nat hook ${name} priority -100; policy accept;`,
@@ -105,6 +105,11 @@ export function serviceRules(
     '  }',
     ...hook('prerouting'),
     ...hook('output'),
+    // A pod that is sent to itself would not take a packet from its own address.
+    '  chain postrouting {',
+    '    type nat hook postrouting priority 90; policy accept;',
+    ...[...backends].map((ip) => `    ip saddr ${ip} ip daddr ${ip} masquerade`),
+    '  }',
     '  chain refuse {',
     '    type filter hook prerouting priority -90; policy accept;',
     `    ip daddr ${addresses.clusterIp(0)}/17 reject with icmp type port-unreachable`,

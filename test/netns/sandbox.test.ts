@@ -138,6 +138,11 @@ describe('sandbox in namespaces, two nodes', { skip, timeout: 150_000 }, () => {
       () => tap.take().some((p) => p.includes(canary)),
       'plaintext on the node link',
     );
+    const [own] = await webPods();
+    for (let i = 0; i < 10; i++) {
+      const { out } = await get(own?.name ?? '', 'http://web/details/0');
+      assert.equal(out, '200', 'its own service, also when it is sent to itself');
+    }
   });
 
   test('enrolment fails no request and restarts nothing; the wire shows TLS alone', async () => {
