@@ -43,6 +43,8 @@ spec:
   rules: [{from: [{source: {principals: [cluster.local/ns/default/sa/curl]}}]}]
 `;
 
+type Report = Awaited<ReturnType<TestSandbox['world']['verify']>>;
+
 interface VerifyJson {
   readonly verdict: string;
   readonly legs: readonly {
@@ -62,6 +64,12 @@ describe('command line against a sandbox', () => {
     assert.notEqual(r.out, '', r.err);
     return { code: r.code, json: JSON.parse(r.out) as VerifyJson };
   };
+
+  /** Waits in this process: a command of its own for every look would be slow. */
+  const verdict = (what: string, holds: (r: Report) => boolean): Promise<unknown> =>
+    sandbox.world.until(what, 20_000, async () =>
+      holds(await sandbox.world.verify('deploy/curl', 'svc/web')),
+    );
 
   before(async () => {
     sandbox = await startSandbox();
@@ -108,10 +116,9 @@ describe('command line against a sandbox', () => {
   });
 
   test('verify: exit 0 once enrolled, 3 with --strict while plaintext is accepted', async () => {
-    const proven = await sandbox.world.until('mutual TLS', 20_000, async () => {
-      const r = await verify();
-      return r.code === 0 ? r.json : undefined;
-    });
+    await verdict('mutual TLS', (r) => r.verdict === 'mtls');
+    const { code, json: proven } = await verify();
+    assert.equal(code, 0);
     assert.equal(proven.verdict, 'mtls');
     assert.equal(proven.legs[0]?.tls?.version, 'TLSv1.3');
     assert.equal(proven.legs[0]?.peer?.identity, 'spiffe://cluster.local/ns/default/sa/web');
@@ -123,19 +130,17 @@ describe('command line against a sandbox', () => {
 
   test('verify: exit 0 with --strict once STRICT is in force, naming what decides', async () => {
     await sandbox.world.applyText(strict, 'strict');
-    const json = await sandbox.world.until('STRICT', 20_000, async () => {
-      const r = await verify('--strict');
-      return r.code === 0 ? r.json : undefined;
-    });
+    await verdict('STRICT', (r) => r.plaintext.accepted === false);
+    const { code, json } = await verify('--strict');
+    assert.equal(code, 0);
     assert.equal(json.plaintext.decidedBy, 'istio-system/istio_converted_static_strict');
   });
 
   test('verify: exit 5 when a policy refuses, naming the policy', async () => {
     await sandbox.world.applyText(denyCurl, 'deny-curl');
-    const json = await sandbox.world.until('the refusal', 20_000, async () => {
-      const r = await verify();
-      return r.code === 5 ? r.json : undefined;
-    });
+    await verdict('the refusal', (r) => r.verdict === 'refused');
+    const { code, json } = await verify();
+    assert.equal(code, 5);
     assert.equal(json.reason?.code, 'POLICY_DENIED');
     assert.equal(json.reason.policy, 'default/deny-curl');
     assert.ok(json.policies.some((p) => p.name === 'default/deny-curl' && p.decided));
