@@ -142,6 +142,31 @@ describe('waypoint', () => {
     assert.ok(v2 <= 28, `${v2} of 100 went to v2`);
   });
 
+  test('bound to a waypoint that is not there: refused while a policy would be skipped', async () => {
+    const details = ['http://details:9080/details/0', '-o', '/dev/null', '-w', '%{http_code}'];
+    const bind = (labels: object, annotations: object): Promise<unknown> =>
+      s.world.kube.patch(
+        resources.services,
+        'default',
+        'details',
+        { metadata: { labels, annotations } },
+        { kind: 'merge' },
+      );
+    const answer = (what: string, code: number, out: string): Promise<unknown> =>
+      s.world.until(what, 10_000, async () => {
+        const r = await curl(...details);
+        return r.code === code && r.out === out;
+      });
+    const policy = waypointPolicy.replaceAll('productpage', 'details');
+    await s.world.applyText(policy, 'details policy');
+    await bind({ 'istio.io/use-waypoint': 'nowhere' }, {});
+    await answer('a reset', 56, '000');
+    await bind({}, { 'ambientlite.dev/waypoint-fail-open': 'true' });
+    await answer('the way around it', 0, '200');
+    await s.world.kube.remove(resources.authorizationPolicies, 'default', 'details-waypoint');
+    await bind({ 'istio.io/use-waypoint': null }, { 'ambientlite.dev/waypoint-fail-open': null });
+  });
+
   test('22 the waypoint goes: L4 only', async () => {
     await s.world.label('default', { 'istio.io/use-waypoint': null });
     await s.world.kube.remove(resources.authorizationPolicies, 'default', 'productpage-waypoint');

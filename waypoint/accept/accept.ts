@@ -101,7 +101,11 @@ export class Accept {
 
   #plan(incoming: Incoming): AcceptPlan {
     const { view, services, config } = this.#ctx;
-    return planAccept(view, services, incoming, config.network);
+    return planAccept(view, services, incoming, {
+      network: config.network,
+      namespace: config.podNamespace,
+      gateway: config.gatewayName,
+    });
   }
 
   async #planned(incoming: Incoming): Promise<AcceptPlan> {
