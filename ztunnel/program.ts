@@ -1,4 +1,4 @@
-// Reads the environment, starts the node proxy, runs until a signal.
+// Reads the environment, starts the node proxy, runs until a signal. main.ts loads it.
 import { printFaults } from '../core/base/index.ts';
 import { type Running, runUntilSignal, systemClock, systemRandom } from '../core/runtime/index.ts';
 import { createLog, createMetrics } from '../core/telemetry/index.ts';
