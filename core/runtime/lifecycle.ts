@@ -21,6 +21,24 @@ export async function runUntilSignal(
       stack: reason instanceof Error ? reason.stack : undefined,
     }),
   );
+  // Listened to before anything is started: what a start has made must be taken away also when it is told to end
+  // before it is done.
+  const ended = new Promise<void>((resolve) => {
+    let told = false;
+    const on = (signal: NodeJS.Signals): void => {
+      if (told && signal === 'SIGINT') process.exit(0);
+      if (told) return;
+      told = true;
+      log.info('stopping', { signal });
+      setTimeout(() => {
+        log.warn('did not stop in time', { deadlineMs });
+        process.exit(0);
+      }, deadlineMs).unref();
+      resolve();
+    };
+    process.on('SIGTERM', on);
+    process.on('SIGINT', on);
+  });
   let running: Running;
   try {
     running = await start();
@@ -30,27 +48,8 @@ export async function runUntilSignal(
     setTimeout(() => process.exit(1), 50).unref();
     return;
   }
-  let stopping = false;
-  const stop = (signal: string): void => {
-    if (stopping) {
-      if (signal === 'SIGINT') process.exit(0);
-      return;
-    }
-    stopping = true;
-    log.info('stopping', { signal });
-    const timer = setTimeout(() => {
-      log.warn('did not stop in time', { deadlineMs });
-      process.exit(0);
-    }, deadlineMs);
-    timer.unref();
-    running.stop().then(
-      () => process.exit(0),
-      (error: unknown) => {
-        log.error('stop failed', { error });
-        process.exit(0);
-      },
-    );
-  };
-  process.on('SIGTERM', () => stop('SIGTERM'));
-  process.on('SIGINT', () => stop('SIGINT'));
+  void ended
+    .then(() => running.stop())
+    .catch((error: unknown) => log.error('stop failed', { error }))
+    .then(() => process.exit(0));
 }
