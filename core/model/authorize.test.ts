@@ -103,29 +103,29 @@ describe('16.3 RBAC vectors', () => {
   }
 
   const shapes: readonly [string, Rule[], boolean][] = [
-    ['P1 [[[{}]]] an empty match', [[[match({})]]], false],
-    ['P1 [[[]]] a clause without matches', [[[]]], true],
-    ['P1 [[]] a rule without clauses', [[]], true],
-    ['P1 [] no rules', [], false],
+    ['5.3 P1 [[[{}]]] an empty match', [[[match({})]]], false],
+    ['5.3 P1 [[[]]] a clause without matches', [[[]]], true],
+    ['5.3 P1 [[]] a rule without clauses', [[]], true],
+    ['5.3 P1 [] no rules', [], false],
     [
-      'an empty match beside a real one is skipped',
+      '5.3 an empty match beside a real one is skipped',
       [[[match({}), match({ destinationPorts: only(8080) })]]],
       true,
     ],
     [
-      'an empty match beside one that fails',
+      '5.3 an empty match beside one that fails',
       [[[match({}), match({ destinationPorts: only(1) })]]],
       false,
     ],
     [
-      'a clause of empty matches kills its rule',
+      '5.3 a clause of empty matches kills its rule',
       [[[match({ destinationPorts: only(8080) })], [match({})]]],
       false,
     ],
   ];
   for (const [what, rules, want] of shapes) test(what, () => assert.equal(hits(rules, T), want));
 
-  test('nesting: clauses are AND-ed, matches OR-ed', () => {
+  test('5.3 nesting: clauses are AND-ed, matches OR-ed', () => {
     const rules: Rule[] = [
       [
         [match({ namespaces: only(exact('a')) }), match({ namespaces: only(exact('b')) })],
@@ -147,7 +147,7 @@ describe('16.3 RBAC vectors', () => {
     );
   });
 
-  test('two rules are OR-ed', () => {
+  test('5.3 two rules are OR-ed', () => {
     const rules = [
       ...one({ namespaces: only(exact('a')) }),
       ...one({ namespaces: only(exact('b')) }),
@@ -164,7 +164,7 @@ describe('16.3 RBAC vectors', () => {
     assert.deepEqual(['a', 'b', 'c'].map(at), [true, true, false]);
   });
 
-  test('fields of one match are AND-ed, values of one field OR-ed, a positive and a negated list both hold', () => {
+  test('5.3 fields of one match are AND-ed, values of one field OR-ed, a positive and a negated list both hold', () => {
     assert.ok(
       hits(
         one({ namespaces: only(exact('x'), exact('namespace')), destinationPorts: only(8080) }),

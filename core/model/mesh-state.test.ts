@@ -158,7 +158,7 @@ describe('3.2 workload by address', () => {
     });
   }
 
-  test('a local workload is found by its exact name, account and node', () => {
+  test('3.1.4: a local workload is found by its exact name, account and node', () => {
     const mesh = meshOf({ workloads: [workload('a/w', ['10.0.0.1'], { node: 'n2' })] });
     const name = { namespace: 'a', name: 'w', serviceAccount: 'default' };
     assert.ok(mesh.localWorkload(name, 'n2'));

@@ -132,7 +132,7 @@ test('an address that cannot be bound is an error in the ack that names it (Z13)
     assert.match(error, /cannot listen on 192\.0\.2\.1:15001: EADDRNOTAVAIL/);
   }));
 
-test('a pod the mesh does not know yet is waited for', () =>
+test('3.1.4: a pod the mesh does not know yet is waited for', () =>
   story(async ({ mesh }) => {
     const ip = at(9);
     const pod = { uid: 'late', name: 'late', namespace: 'shop', serviceAccount: 'late' };
@@ -187,7 +187,7 @@ test('T13: certificates are renewed under way; open tunnels go on, new ones use 
     { caClient: shortLived },
   ));
 
-test('without a certificate the connection is refused with its reason, and works once the CA is back', () => {
+test('4.1.2: without a certificate the connection is refused with its reason, and works once the CA is back', () => {
   let down = true;
   const flaky = (ca: CertificateAuthority): CaClient => {
     const good = localCaClient(ca);

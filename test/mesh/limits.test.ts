@@ -89,7 +89,10 @@ test('N7: a pod at its limit is refused, another pod is not', async () => {
 });
 
 /** A SOCKS5 client that goes byte by byte; the reply code and what came after it. */
-function socks(request: Buffer, payload = 'hello'): Promise<{ code: number; text: string }> {
+function socks(
+  request: Buffer,
+  { payload = 'hello', greeting = [5, 1, 0], end = false } = {},
+): Promise<{ code: number; text: string }> {
   return new Promise((resolve) => {
     const socket = net.connect({
       host: other,
@@ -99,25 +102,32 @@ function socks(request: Buffer, payload = 'hello'): Promise<{ code: number; text
     });
     let got: Buffer = Buffer.alloc(0);
     let sent = false;
+    // The method chosen takes two bytes, where one was.
+    const method = request.length > 0 ? 2 : 0;
     socket.on('error', () => {});
     socket.on('data', (chunk: Buffer) => {
       got = Buffer.concat([got, chunk]);
-      if (!sent && got.length >= 12 && got[3] === 0) {
+      const reply = got.subarray(method);
+      if (!sent && reply.length >= 10 && reply[1] === 0) {
         sent = true;
         socket.end(payload);
       }
     });
     socket.on('close', () =>
-      resolve({ code: got[3] ?? -1, text: got.subarray(12).toString('latin1') }),
+      resolve({
+        code: got[method + 1] ?? -1,
+        text: got.subarray(method + 10).toString('latin1'),
+      }),
     );
-    for (const byte of Buffer.concat([Buffer.from([5, 1, 0]), request])) {
+    for (const byte of Buffer.concat([Buffer.from(greeting), request])) {
       socket.write(Buffer.from([byte]));
     }
+    if (end) socket.end();
   });
 }
 const port = Buffer.from([0x1f, 0x90]);
 
-test('SOCKS5: by address and by name, through the tunnel as the pod', async () => {
+test('3.9: SOCKS5 by address and by name, through the tunnel as the pod', async () => {
   const address = Buffer.from([5, 1, 0, 1, ...one.split('.').map(Number), ...port]);
   assert.deepEqual(await socks(address), { code: 0, text: 'hello' });
   const name = Buffer.from('pair.shop.svc.cluster.local');
@@ -131,10 +141,19 @@ test('SOCKS5: by address and by name, through the tunnel as the pod', async () =
   assert.equal(inbound?.source.identity, 'spiffe://cluster.local/ns/shop/sa/other');
 });
 
-test('SOCKS5: unknown names, other commands and other address types are answered and ended', async () => {
-  const nobody = Buffer.from('nobody.example');
-  const unknown = Buffer.concat([Buffer.from([5, 1, 0, 3, nobody.length]), nobody, port]);
-  assert.equal((await socks(unknown)).code, 4);
-  assert.equal((await socks(Buffer.from([5, 2, 0, 1, 127, 0, 0, 1, 0, 80]))).code, 7);
-  assert.equal((await socks(Buffer.from([5, 1, 0, 9, 0, 0]))).code, 7);
-});
+const nobody = Buffer.from('nobody.example');
+const socksRows: [string, Parameters<typeof socks>, number][] = [
+  ['a name nobody has', [Buffer.from([5, 1, 0, 3, nobody.length, ...nobody, ...port])], 4],
+  ['BIND', [Buffer.from([5, 2, 0, 1, 127, 0, 0, 1, 0, 80])], 7],
+  ['UDP ASSOCIATE', [Buffer.from([5, 3, 0, 1, 127, 0, 0, 1, 0, 80])], 7],
+  ['an unknown address type', [Buffer.from([5, 1, 0, 9, 0, 0])], 7],
+  ['port 0', [Buffer.from([5, 1, 0, 1, 127, 0, 0, 1, 0, 0])], 7],
+  ['version 4', [Buffer.alloc(0), { greeting: [4, 1] }], 7],
+  ['no method without authentication', [Buffer.alloc(0), { greeting: [5, 1, 2] }], 7],
+  ['a request that ends in its middle', [Buffer.from([5, 1, 0, 1, 127]), { end: true }], 1],
+];
+for (const [name, [request, how], code] of socksRows) {
+  test(`3.9: SOCKS5, ${name}: reply ${code}`, async () => {
+    assert.equal((await socks(request, how)).code, code);
+  });
+}

@@ -21,6 +21,13 @@ test('what is written is read back: IPv4, IPv6, with an identity', () => {
   assert.deepEqual(read(printHeader(from, to, 'spiffe://cluster.local/ns/a/sa/b')), to);
 });
 
+test('3.1.2: a mapped IPv4 target is the IPv4 one', () => {
+  const v6 = { ip: ip('ff06::c3'), port: 443 };
+  const bytes = Buffer.from(printHeader(v6, v6));
+  Buffer.from('00000000000000000000ffff7f010003', 'hex').copy(bytes, fixedBytes + 16);
+  assert.deepEqual(read(bytes), { ip: ip('127.1.0.3'), port: 443 });
+});
+
 test('mixed families carry no addresses, only the identity', () => {
   const bytes = printHeader(from, { ip: ip('::1'), port: 80 }, 'spiffe://td/x');
   assert.equal(bytes[13], 0x01);

@@ -4,6 +4,7 @@ import type { Socket } from 'node:net';
 import {
   type Clock,
   formatIp,
+  fromUnknown,
   type IpAddress,
   type IpPort,
   MeshError,
@@ -12,23 +13,34 @@ import {
 import { take } from './original-target.ts';
 
 const version = 5;
-const replies = { ok: 0, unreachable: 4, unsupported: 7 } as const;
+const replies = { ok: 0, failure: 1, unreachable: 4, unsupported: 7 } as const;
 
 /**
- * Greeting and request; the success reply is the caller's (`answerSocks`). Rejects with SOCKS_PROTOCOL or
- * LOCAL_NAME_UNRESOLVED after answering the client.
+ * Greeting and request; the success reply is the caller's (`answerSocks`). Rejects after answering the
+ * client: SOCKS_PROTOCOL (7), LOCAL_NAME_UNRESOLVED (4), NO_ORIGINAL_TARGET when the bytes do not come (1).
  */
 export async function readSocksTarget(
   socket: Socket,
   clock: Clock,
   resolve: (host: string) => IpAddress | undefined,
 ): Promise<IpPort> {
-  const [greeting, count = 0] = await take(socket, 2, clock);
-  const methods = count > 0 ? await take(socket, count, clock) : new Uint8Array();
-  if (greeting !== version || !methods.includes(0)) {
-    socket.write(new Uint8Array([version, 0xff]));
-    throw new MeshError('SOCKS_PROTOCOL', { detail: 'only version 5 without authentication' });
+  try {
+    return await readRequest(socket, clock, resolve);
+  } catch (error) {
+    if (fromUnknown(error).code === 'NO_ORIGINAL_TARGET') answerSocks(socket, replies.failure);
+    throw error;
   }
+}
+
+async function readRequest(
+  socket: Socket,
+  clock: Clock,
+  resolve: (host: string) => IpAddress | undefined,
+): Promise<IpPort> {
+  const [greeting, count = 0] = await take(socket, 2, clock);
+  if (greeting !== version) throw unsupported(socket, `version ${greeting}, only 5 is served`);
+  const methods = count > 0 ? await take(socket, count, clock) : new Uint8Array();
+  if (!methods.includes(0)) throw unsupported(socket, 'only "no authentication" is served');
   socket.write(new Uint8Array([version, 0]));
   const [again, command, , kind] = await take(socket, 4, clock);
   if (again !== version || command !== 1) throw unsupported(socket, 'only CONNECT is served');
