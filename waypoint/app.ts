@@ -42,6 +42,8 @@ export interface Waypoint {
 }
 
 const settleLimitMs = 1_500;
+/** How long resting connections are left open in a drain (waypoint-l7.md 8.10). */
+const restLimitMs = 5_000;
 
 /** Rejects when a port cannot be bound; the error names it. */
 export async function startWaypoint(config: WaypointConfig, deps: WaypointDeps): Promise<Waypoint> {
@@ -82,7 +84,7 @@ export async function startWaypoint(config: WaypointConfig, deps: WaypointDeps):
     services: deps.services,
     identity,
     self,
-    upstreams: new Upstreams(tunnels, log.child('proxy')),
+    upstreams: new Upstreams(tunnels, clock, log.child('proxy')),
     health: new EndpointHealth(),
     reports: new Reports({
       clock,
@@ -123,9 +125,14 @@ export async function startWaypoint(config: WaypointConfig, deps: WaypointDeps):
       await new Promise<void>((resolve) => clock.after(settleMs, resolve));
       accept.drain();
       http2.drain();
-      http1.drain();
-      await idle(() => accept.streams === 0, clock, graceMs - settleMs);
+      const end = clock.monotonic() + graceMs - settleMs;
+      const quiet = (): boolean => accept.streams === 0 && accept.handshakes === 0;
+      // Kept connections close with their next answer; those that rest on, in order, before the time is up.
+      await idle(quiet, clock, Math.min(restLimitMs, (end - clock.monotonic()) / 2));
+      http1.closeIdle();
+      await idle(quiet, clock, end - clock.monotonic());
       listener.close();
+      await idle(quiet, clock, end - clock.monotonic());
       accept.destroy();
       http1.destroy();
       http2.destroy();

@@ -10,6 +10,10 @@ export class TunnelSocket extends Duplex {
   readonly #under: Duplex;
   readonly remoteAddress: string | undefined;
   readonly remotePort: number | undefined;
+  /** What Node's HTTP asked for, in ms; kept by whoever lets the stream rest. */
+  timeout = 0;
+  #resting = false;
+  #over = false;
 
   constructor(under: Duplex, remote?: { readonly ip: string; readonly port: number }) {
     super({ allowHalfOpen: true });
@@ -20,18 +24,34 @@ export class TunnelSocket extends Duplex {
     this.on('error', () => {});
     under.on('error', (error: Error) => this.destroy(error));
     under.on('data', (chunk: Buffer) => {
-      if (!this.push(chunk)) under.pause();
+      if (this.#resting) this.destroy();
+      else if (!this.push(chunk)) under.pause();
     });
     under.pause();
     under.on('end', () => {
       // Node ends a reset HTTP/2 stream before closing it; that is no half-close.
-      if (codeOf(under) === 0) this.push(null);
+      if (codeOf(under) !== 0) return;
+      this.#over = true;
+      if (this.#resting) this.destroy();
+      else this.push(null);
     });
     under.on('close', () => {
       if (this.readableEnded && this.writableFinished) this.destroy();
       else if (codeOf(under) === 0 && under.readableEnded) this.#gentle();
       else this.destroy(new Error('the stream was reset'));
     });
+  }
+
+  /** Nothing is expected now: bytes or an end destroy the stream. False = they have come already. */
+  rest(): boolean {
+    if (this.#over || this.destroyed || this.readableLength > 0) return false;
+    this.#resting = true;
+    this.#under.resume();
+    return true;
+  }
+
+  wake(): void {
+    this.#resting = false;
   }
 
   /** The peer left in order; what it sent may still be read. */
@@ -88,7 +108,8 @@ export class TunnelSocket extends Duplex {
   setNoDelay(): this {
     return this;
   }
-  setTimeout(): this {
+  setTimeout(ms: number): this {
+    this.timeout = ms;
     return this;
   }
   ref(): this {

@@ -2,7 +2,13 @@
 // HTTP/2, CONNECT. Endpoints are plain applications, so that what is seen is the waypoint's doing alone.
 import net from 'node:net';
 import type { Duplex } from 'node:stream';
-import { CertManager, connectTls, createCa, localCaClient } from '../../certs/index.ts';
+import {
+  type CertificateAuthority,
+  CertManager,
+  connectTls,
+  createCa,
+  localCaClient,
+} from '../../certs/index.ts';
 import { parseIp, silentLog } from '../../core/base/index.ts';
 import { type HboneClient, openHbone } from '../../core/hbone/index.ts';
 import { namespacedHost, printIdentity } from '../../core/model/index.ts';
@@ -16,6 +22,7 @@ import { backs, testService, testWorkload } from './mesh.ts';
 
 export interface TestWaypoint {
   readonly waypoint: Waypoint;
+  readonly ca: CertificateAuthority;
   readonly feed: MeshFeed;
   readonly metrics: Metrics;
   readonly lines: string[];
@@ -86,6 +93,7 @@ export async function startTestWaypoint(
   };
   return {
     waypoint,
+    ca,
     feed,
     metrics,
     lines,

@@ -40,6 +40,7 @@ export class Accept {
   readonly #http1: Http1;
   readonly #http2: Http2;
   readonly #tunnels = new Set<HboneServer>();
+  #handshakes = 0;
 
   constructor(o: { ctx: WaypointContext; acceptors: Acceptors; http1: Http1; http2: Http2 }) {
     this.#ctx = o.ctx;
@@ -50,6 +51,11 @@ export class Accept {
 
   get tunnels(): number {
     return this.#tunnels.size;
+  }
+
+  /** Sockets that are not tunnels yet. */
+  get handshakes(): number {
+    return this.#handshakes;
   }
 
   get streams(): number {
@@ -71,6 +77,7 @@ export class Accept {
     const client = remoteOf(socket);
     if (!client) return void socket.destroy();
     const { identity, reports, clock, log } = this.#ctx;
+    this.#handshakes++;
     try {
       const secured = await this.#acceptors.accept(identity, socket);
       reports.metrics.handshakes.add({ reporter: 'destination' });
@@ -85,6 +92,8 @@ export class Accept {
     } catch (caught) {
       resetStream(socket);
       reports.refusedTunnel(client, '-', '-', fromUnknown(caught, 'TLS_HANDSHAKE').code);
+    } finally {
+      this.#handshakes--;
     }
   }
 

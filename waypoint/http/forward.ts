@@ -200,6 +200,7 @@ async function tryOnce(
       serviceHost: x.connection.service.hostname,
       traceparent: x.connection.traceparent,
       signal: AbortSignal.any([limit, perTry.signal, x.down.gone]),
+      connectTimeoutMs: x.connection.service.traffic?.connectTimeoutMs ?? 0,
       inform: (head) => x.down.inform(head),
     });
     timer?.cancel();

@@ -148,7 +148,8 @@ export class Http1 {
   readonly #ctx: WaypointContext;
   readonly #server: http.Server;
   readonly #connections = new WeakMap<Duplex, L7Connection>();
-  readonly #open = new Set<Duplex>();
+  /** Streams and how many requests run on each. */
+  readonly #open = new Map<Duplex, number>();
 
   constructor(ctx: WaypointContext) {
     this.#ctx = ctx;
@@ -161,6 +162,8 @@ export class Http1 {
       shouldUpgradeCallback: (req) => wantsUpgrade(req),
     });
     this.#server.maxHeadersCount = maxHeaders;
+    // Node watches the time of requests only on servers that listen; this one is handed its connections.
+    this.#server.emit('listening');
     const plain = (req: IncomingMessage, res: ServerResponse): void => this.#request(req, res);
     this.#server.on('request', plain);
     this.#server.on('checkContinue', plain);
@@ -183,30 +186,33 @@ export class Http1 {
 
   serve(stream: Duplex, connection: L7Connection): void {
     this.#connections.set(stream, connection);
-    this.#open.add(stream);
+    this.#open.set(stream, 0);
     stream.once('close', () => this.#open.delete(stream));
     this.#server.emit('connection', stream);
     // It was paused while its first bytes were looked at.
     stream.resume();
   }
 
-  /** Connections without a request end now; others with their answer. */
-  drain(): void {
-    this.#server.closeIdleConnections();
-  }
-
-  get open(): number {
-    return this.#open.size;
+  /** Connections that rest end in order; others say `connection: close` with their answer. */
+  closeIdle(): void {
+    for (const [stream, running] of this.#open) if (running === 0) stream.end();
   }
 
   destroy(): void {
-    for (const stream of this.#open) stream.destroy();
+    for (const stream of this.#open.keys()) stream.destroy();
     this.#server.close();
+  }
+
+  #running(stream: Duplex, change: number): void {
+    const before = this.#open.get(stream);
+    if (before !== undefined) this.#open.set(stream, before + change);
   }
 
   #request(req: IncomingMessage, res: ServerResponse): void {
     const connection = this.#connections.get(req.socket);
     if (!connection) return void req.socket.destroy();
+    this.#running(req.socket, 1);
+    res.once('close', () => this.#running(req.socket, -1));
     res.on('error', () => {});
     req.on('error', () => {});
     const asked = req.headers.upgrade?.toLowerCase();
@@ -221,6 +227,7 @@ export class Http1 {
   #upgrade(req: IncomingMessage, socket: Duplex): void {
     const connection = this.#connections.get(socket);
     if (!connection) return void socket.destroy();
+    this.#running(socket, 1);
     const { head, fault } = readHead(req, 'websocket');
     const down = rawDownstream(req, socket);
     void serveRequest(this.#ctx, connection, { ...head, hasBody: false }, down, fault);

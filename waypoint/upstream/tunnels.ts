@@ -30,6 +30,8 @@ import { dial } from '../../core/runtime/index.ts';
 import type { WaypointConfig } from '../config.ts';
 
 const hbonePort = 15008;
+/** From the wish to an open stream: dial, handshake and the answer to CONNECT together (waypoint-l7.md 1.5). */
+const connectLimitMs = 10_000;
 
 /** Everything about how to reach a next hop; the pool's key is all of it. */
 export interface Peer {
@@ -68,6 +70,8 @@ export interface Call {
   readonly serviceHost: string;
   readonly traceparent: string;
   readonly signal: AbortSignal;
+  /** Default 10 s. */
+  readonly connectTimeoutMs?: number;
   /** A tunnel of its own, for proofs. */
   readonly fresh?: boolean;
 }
@@ -93,13 +97,29 @@ export class Tunnels {
     });
   }
 
-  /** Rejects with a MeshError that says which step failed. */
+  /** Rejects with a MeshError that says which step failed; HBONE_TIMEOUT or DIAL_TIMEOUT when it took too long. */
   async open(call: Call): Promise<Opened> {
-    const { endpoint, signal } = call;
-    if (endpoint.workload.protocol !== 'HBONE') {
-      const to = { ip: endpoint.address, port: endpoint.port };
-      return { stream: await this.#dialPlain(to, signal) };
+    const tunnelled = call.endpoint.workload.protocol === 'HBONE';
+    const ms = call.connectTimeoutMs || connectLimitMs;
+    const limit = new AbortController();
+    const timer = this.#d.clock.after(ms, () => {
+      const detail = `no stream to the endpoint within ${ms} ms`;
+      limit.abort(new MeshError(tunnelled ? 'HBONE_TIMEOUT' : 'DIAL_TIMEOUT', { detail }));
+    });
+    try {
+      const signal = AbortSignal.any([call.signal, limit.signal]);
+      return await (tunnelled ? this.#tunnel(call, signal) : this.#plain(call, signal));
+    } finally {
+      timer.cancel();
     }
+  }
+
+  async #plain({ endpoint }: Call, signal: AbortSignal): Promise<Opened> {
+    return { stream: await this.#dialPlain({ ip: endpoint.address, port: endpoint.port }, signal) };
+  }
+
+  async #tunnel(call: Call, signal: AbortSignal): Promise<Opened> {
+    const { endpoint } = call;
     const headers = buildConnect({
       authority: printIpPort({ ip: endpoint.address, port: endpoint.port }),
       client: call.client,

@@ -1,11 +1,17 @@
 // One attempt at an endpoint over HTTP/1.1 or HTTP/2, on connections kept per endpoint inside tunnels.
 import http from 'node:http';
 import http2, { type ClientHttp2Session } from 'node:http2';
-import type { Duplex } from 'node:stream';
-import { fromUnknown, type IpPort, type Log, MeshError } from '../../core/base/index.ts';
+import {
+  type Clock,
+  fromUnknown,
+  type IpPort,
+  type Log,
+  MeshError,
+} from '../../core/base/index.ts';
 import type { HeaderList, RequestHead, ResponseHead } from '../http/exchange.ts';
 import { fromHttp2, fromRaw, toHttp2, toRaw } from '../http/headers.ts';
 import { TunnelSocket } from '../tunnel-socket.ts';
+import { type AgentOptions, TunnelAgent } from './agent.ts';
 import { type Attempted, UpstreamFailure } from './attempt.ts';
 import type { RequestBody } from './body.ts';
 import type { Endpoint, Opened, Tunnels } from './tunnels.ts';
@@ -20,43 +26,15 @@ export interface AttemptRequest {
   readonly serviceHost: string;
   readonly traceparent: string;
   readonly signal: AbortSignal;
+  /** 0 or absent = 10 s. */
+  readonly connectTimeoutMs?: number;
   readonly inform: (head: ResponseHead) => void;
 }
 
-interface AgentOptions extends http.RequestOptions {
-  readonly key?: string;
-  readonly open?: () => Promise<Duplex>;
-}
-
-const maxFree = 64;
 const streamsPerSession = 100;
 /** Methods that may be sent twice (RFC 9110 9.2.2). */
 const repeatable = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE']);
 const maxResponseHeaders = 100;
-
-/** Connections by endpoint; a connection is made by the request that needs one. */
-class TunnelAgent extends http.Agent {
-  constructor() {
-    super({ keepAlive: true, maxFreeSockets: maxFree, scheduling: 'lifo' });
-  }
-
-  override getName(options?: AgentOptions): string {
-    return options?.key ?? '';
-  }
-
-  override createConnection(
-    options: http.ClientRequestArgs,
-    done?: (error: Error | null, stream: Duplex) => void,
-  ): Duplex | null | undefined {
-    const { open } = options as AgentOptions;
-    if (!open || !done) return undefined;
-    open().then(
-      (stream) => done(null, stream),
-      (error: unknown) => done(fromUnknown(error), undefined as unknown as Duplex),
-    );
-    return undefined;
-  }
-}
 
 const keyOf = (e: Endpoint): string => `${e.workload.uid}|${e.address}|${e.port}`;
 
@@ -69,11 +47,12 @@ interface Session {
 export class Upstreams {
   readonly tunnels: Tunnels;
   readonly #log: Log;
-  readonly #agent = new TunnelAgent();
+  readonly #agent: TunnelAgent;
   readonly #sessions = new Map<string, Session[]>();
   readonly #dialling = new Map<string, Promise<Session>>();
 
-  constructor(tunnels: Tunnels, log: Log) {
+  constructor(tunnels: Tunnels, clock: Clock, log: Log) {
+    this.#agent = new TunnelAgent(clock);
     this.tunnels = tunnels;
     this.#log = log;
   }
@@ -99,7 +78,7 @@ export class Upstreams {
     this.tunnels.pool.destroy();
   }
 
-  async #open(r: AttemptRequest): Promise<Duplex> {
+  async #open(r: AttemptRequest): Promise<TunnelSocket> {
     // The connection outlives the request that asked for it, so the request's end must not cut it.
     const { signal } = new AbortController();
     const { stream } = await this.tunnels.open({ ...r, signal });
@@ -279,7 +258,8 @@ function failureOf(error: unknown, connected: boolean, signal: AbortSignal): Ups
   if (error instanceof UpstreamFailure) return error;
   const fault = fromUnknown(error, 'INTERNAL');
   if (!connected) {
-    return new UpstreamFailure(fault.code === 'DIAL_TIMEOUT' ? 'timeout' : 'connect', fault);
+    const late = fault.code === 'DIAL_TIMEOUT' || fault.code === 'HBONE_TIMEOUT';
+    return new UpstreamFailure(late ? 'timeout' : 'connect', fault);
   }
   return new UpstreamFailure(codeOf(error).startsWith('HPE_') ? 'protocol' : 'termination', fault);
 }
