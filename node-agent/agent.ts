@@ -11,7 +11,7 @@ import { readSync, waitForSync } from '../core/runtime/index.ts';
 import type { NodeAgentConfig } from './config.ts';
 import type { NetnsFinder } from './netns-finder.ts';
 import { applyRules, removeRules } from './rules.ts';
-import { hostRules, type RuleFacts } from './rules-plan.ts';
+import { hostRules, podSwitches, type RuleFacts } from './rules-plan.ts';
 import { type ZdsPod, ZdsServer } from './zds-server.ts';
 
 export interface NodeAgentDeps {
@@ -52,7 +52,6 @@ interface PodFacts {
 const retryPlan = { firstMs: 50, capMs: 5_000, jitter: 0.2 };
 const drainMs = 5_000;
 const syncLimitMs = 2_000;
-const bypassKey = 'ambient.istio.io/bypass-inbound-capture';
 
 export class NodeAgent {
   readonly #config: NodeAgentConfig;
@@ -192,8 +191,8 @@ export class NodeAgent {
   }
 
   #rules({ pod }: Member): RuleFacts {
-    const { probeIp, probeIp6 } = this.#config;
-    return { probeIp, probeIp6, inbound: !isTrue(pod.annotations?.[bypassKey]) };
+    const { probeIp, probeIp6, dnsCapture } = this.#config;
+    return { probeIp, probeIp6, ...podSwitches(pod.annotations, dnsCapture) };
   }
 
   async #join(member: Member): Promise<void> {
@@ -286,15 +285,11 @@ export class NodeAgent {
     if (ips.join() === this.#probeIps) return;
     this.#probeIps = ips.join();
     const { probeIp, probeIp6, kubeletUid } = this.#config;
-    await runNft(hostRules(ips, { probeIp, probeIp6, inbound: true }, kubeletUid));
+    await runNft(hostRules(ips, { probeIp, probeIp6 }, kubeletUid));
   }
 }
 
 const annotationOf = (pod: PodFacts): string | undefined => pod.annotations?.[redirectionKey];
-
-/** Go's spellings; anything else counts as not set. */
-const isTrue = (text: string | undefined): boolean =>
-  ['1', 't', 'T', 'TRUE', 'true', 'True'].includes(text ?? '');
 
 function factsOf(o: KubeObject): PodFacts {
   const spec = (o['spec'] ?? {}) as {

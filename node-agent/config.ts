@@ -16,6 +16,8 @@ export interface NodeAgentConfig {
   readonly probeIp: string;
   readonly probeIp6: string;
   readonly kubeletUid: number;
+  /** Where the pod does not say. */
+  readonly dnsCapture: boolean;
   readonly readiness: { readonly host: string; readonly port: number };
   readonly logLevel: string;
   readonly logFormat: 'plain' | 'json';
@@ -48,6 +50,7 @@ export function readConfig(env: Env): {
       min: 0,
       max: 0xfffffffe,
     }),
+    dnsCapture: r.flag('AMBIENT_DNS_CAPTURE', true, 'DNS of pods goes through ztunnel'),
     readiness: {
       host: r.text('READINESS_ADDRESS', '0.0.0.0', 'address the readiness port binds to'),
       port: r.integer('READINESS_PORT', 8000, 'readiness port', { min: 0, max: 65_535 }),

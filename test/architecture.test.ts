@@ -12,6 +12,7 @@ const floors: Record<string, number> = {
   'core/proto': 0,
   'core/model': 1,
   'core/telemetry': 1,
+  'core/dns': 1,
   'core/rpc': 2,
   'core/hbone': 2,
   'core/runtime': 2,

@@ -9,6 +9,7 @@ import { type AdminServers, startAdmin } from './admin.ts';
 import type { ZtunnelConfig } from './config.ts';
 import { Connections } from './connections.ts';
 import type { Feed, ZtunnelContext } from './context.ts';
+import { ResolvFile } from './dns/resolv-file.ts';
 import { configDump } from './dump.ts';
 import { declareMetrics } from './metrics.ts';
 import { openPackets, openStream } from './pods/link.ts';
@@ -124,6 +125,8 @@ function assemble(config: ZtunnelConfig, deps: ZtunnelDeps): Parts {
     clock,
     random,
     log: log.child('proxy'),
+    dnsLog: log.child('dns'),
+    resolvConf: new ResolvFile(config.dns.resolvConf, clock),
     feed,
     certs,
     tls,

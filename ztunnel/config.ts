@@ -39,6 +39,14 @@ export interface ZtunnelConfig {
     readonly ipv6: boolean;
   };
   readonly socks5: boolean;
+  /** DNS on 15053 of each pod (`shared`). */
+  readonly dns: {
+    readonly enabled: boolean;
+    readonly clusterDomain: string;
+    readonly preferredNamespace: string;
+    /** Whose name servers are asked for names outside the mesh. */
+    readonly resolvConf: string;
+  };
   readonly responseBaggage: boolean;
   readonly crlPath: string;
   readonly poolStreams: number;
@@ -133,6 +141,16 @@ export function readConfig(env: Env): {
       ipv6: r.flag('IPV6_ENABLED', true, 'listen on IPv6 in pods too'),
     },
     socks5: r.flag('UNSTABLE_ENABLE_SOCKS5', false, 'SOCKS5 on port 15080 of each pod'),
+    dns: {
+      enabled: dnsEnabled(r),
+      clusterDomain: r.text('CLUSTER_DOMAIN', 'cluster.local', 'domain of the cluster’s names'),
+      preferredNamespace: r.text(
+        'PREFERED_SERVICE_NAMESPACE',
+        '',
+        'namespace whose services win among others of the same name (spelt as Istio does)',
+      ),
+      resolvConf: r.text('RESOLV_CONF', '/etc/resolv.conf', 'file with the name servers to ask'),
+    },
     responseBaggage: r.flag('ENABLE_RESPONSE_BAGGAGE', true, 'describe ourselves in answers'),
     crlPath: r.text('CRL_PATH', '', 'certificate revocation list, PEM or DER'),
     poolStreams: r.integer('POOL_MAX_STREAMS_PER_CONNECTION', 100, 'streams per tunnel', {
@@ -182,6 +200,12 @@ function keepSource(r: EnvReader): 'no' | 'try' | 'must' {
   const text = r.choice('ENABLE_ORIG_SRC', ['', 'true', 'false'], '', help);
   return text === '' ? 'try' : text === 'true' ? 'must' : 'no';
 }
+
+/** Anything but `true` switches it off (ztunnel-protocol.md 10.4). */
+const dnsEnabled = (r: EnvReader): boolean =>
+  r
+    .text('ISTIO_META_DNS_CAPTURE', 'true', 'DNS on 15053 of each pod; off unless `true`')
+    .toLowerCase() === 'true';
 
 const window = { min: 65_535, max: 2 ** 31 - 1 };
 

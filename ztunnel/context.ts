@@ -6,6 +6,7 @@ import type { ChangeSet, MeshView, SpiffeId } from '../core/model/index.ts';
 import type { Duplex } from 'node:stream';
 import type { ZtunnelConfig } from './config.ts';
 import type { Connections } from './connections.ts';
+import type { ResolvFile } from './dns/resolv-file.ts';
 import type { Reports } from './report.ts';
 
 /** The mesh as it changes: core/xds' MeshFeed, or a test's. */
@@ -21,6 +22,9 @@ export interface ZtunnelContext {
   readonly clock: Clock;
   readonly random: Random;
   readonly log: Log;
+  /** Scope `dns`. */
+  readonly dnsLog: Log;
+  readonly resolvConf: ResolvFile;
   readonly feed: Feed;
   readonly certs: CertSource;
   readonly tls: TlsOptions;

@@ -1,5 +1,5 @@
 // The metrics that ztunnel owns, by Istio's names (ztunnel-protocol.md 11), and ours under `ambient_`.
-import type { Counter, Gauge, Metrics } from '../core/telemetry/index.ts';
+import type { Counter, Gauge, Histogram, Metrics } from '../core/telemetry/index.ts';
 import { tcpLabelNames } from '../core/model/index.ts';
 
 export interface ZtunnelMetrics {
@@ -19,11 +19,25 @@ export interface ZtunnelMetrics {
   readonly proxiesStarted: Counter;
   readonly proxiesStopped: Counter;
   readonly handshakes: Counter;
+  readonly dnsRequests: Counter;
+  readonly dnsUpstreamRequests: Counter;
+  /** An answer without records counts too. */
+  readonly dnsUpstreamFailures: Counter;
+  readonly dnsUpstreamSeconds: Histogram;
 }
+
+const dnsLabels = [
+  'request_query_type',
+  'request_protocol',
+  'source_canonical_service',
+  'source_canonical_revision',
+];
 
 export function declareMetrics(metrics: Metrics, version: string): ZtunnelMetrics {
   const tcp = (name: string, help: string): Counter =>
     metrics.counter({ name: `istio_tcp_${name}_total`, help, labels: tcpLabelNames });
+  const dns = (name: string, help: string): Counter =>
+    metrics.counter({ name: `istio_dns_${name}_total`, help, labels: dnsLabels });
   metrics
     .gauge({
       name: 'istio_build',
@@ -72,6 +86,18 @@ export function declareMetrics(metrics: Metrics, version: string): ZtunnelMetric
       name: 'ambient_tls_handshakes_total',
       help: 'TLS handshakes that succeeded',
       labels: ['reporter'],
+    }),
+    dnsRequests: dns('requests', 'The total number of DNS requests'),
+    dnsUpstreamRequests: dns('upstream_requests', 'The total number of DNS requests forwarded'),
+    dnsUpstreamFailures: dns(
+      'upstream_failures',
+      'The total number of forwarded DNS requests that found nothing',
+    ),
+    dnsUpstreamSeconds: metrics.histogram({
+      name: 'istio_dns_upstream_request_duration_seconds',
+      help: 'How long forwarded DNS requests took',
+      labels: dnsLabels,
+      buckets: [0.0005, 0.001, 0.01, 0.1, 1, 5],
     }),
   };
 }

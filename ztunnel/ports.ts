@@ -4,9 +4,16 @@ export const ports = {
   inboundPlaintext: 15006,
   hbone: 15008,
   socks5: 15080,
+  /** Loopback only; DNS captured by the rules arrives here. */
+  dns: 15053,
 } as const;
 
-const own: ReadonlySet<number> = new Set(Object.values(ports));
+const own: ReadonlySet<number> = new Set([
+  ports.outbound,
+  ports.inboundPlaintext,
+  ports.hbone,
+  ports.socks5,
+]);
 
 /** 15001, 15006, 15008, 15080. */
 export const isOwnPort = (port: number): boolean => own.has(port);

@@ -1,6 +1,7 @@
 // Where a pod's sockets are made and how its connections are captured: the one difference between the
 // modes. `addressed`: the pod is an address of this host, its connections bring a PROXY header.
 // `shared`: the pod is a network namespace, its connections were redirected by the kernel.
+import type { Socket as UdpSocket } from 'node:dgram';
 import net, { type Socket } from 'node:net';
 import {
   type Clock,
@@ -19,17 +20,29 @@ import {
   namespaceId,
   originalDestination,
   socketInside,
+  udpInside,
 } from '../core/linux/index.ts';
 import { dial, type DialOptions, listen, type Listener } from '../core/runtime/index.ts';
 import { targetFromHeader } from './capture/original-target.ts';
 import type { ZtunnelConfig } from './config.ts';
+import { ports } from './ports.ts';
 
 export type PodDial = Omit<DialOptions, 'open'> & {
   /** The far end shall see `from` as its client, whose address that is not ours. */
   readonly keepSource?: boolean;
 };
 
+/** UDP inside the pod. */
+export interface DnsSockets {
+  /** Bound to 15053 on the pod's loopback addresses; all or none. */
+  listen(): readonly UdpSocket[];
+  /** On a free port, fit to ask `to`. */
+  upstream(to: IpPort): UdpSocket;
+}
+
 export interface PodSockets {
+  /** Absent where DNS cannot be captured. */
+  readonly dns?: DnsSockets;
   /**
    * Binds `port` on every address the pod's proxy listens on; all or none. `local` = loopback alone
    * where the pod has one of its own. `work` gets the address the pod is reached at, if it is one.
@@ -120,11 +133,21 @@ export function namespaceSockets(ns: PodNamespace, config: ZtunnelConfig): PodSo
     transparent ||= made.transparent;
     return listen(at, (s) => work(s, localOf(s) ?? at.ip), { keepalive, halfOpen, fd: made.fd });
   };
+  const family = (ip: IpAddress): boolean => inpod.ipv6 || !isIpv6(ip);
   return {
+    dns: {
+      listen: () => udpListeners(ns, loopback.filter(family), inpod),
+      upstream: ({ ip }) =>
+        udpInside(ns.fd, {
+          at: { ip: (isIpv6(ip) ? '::' : '0.0.0.0') as IpAddress, port: 0 },
+          mark: inpod.mark,
+          reusePort: false,
+        }),
+    },
     listen: (port, { halfOpen, local }, work) =>
       allOrNone(
         (local ? loopback : anyAddress)
-          .filter((ip) => inpod.ipv6 || !isIpv6(ip))
+          .filter(family)
           .map((ip) => () => bind({ ip, port }, halfOpen, work)),
       ),
     dial: (to, { keepSource, from, ...options }) => {
@@ -144,6 +167,26 @@ export function namespaceSockets(ns: PodNamespace, config: ZtunnelConfig): PodSo
       throw new MeshError('NO_ORIGINAL_TARGET', { detail: 'the connection was not redirected' });
     },
   };
+}
+
+function udpListeners(
+  ns: PodNamespace,
+  addresses: readonly IpAddress[],
+  { mark, reusePort }: ZtunnelConfig['inpod'],
+): readonly UdpSocket[] {
+  const bound: UdpSocket[] = [];
+  for (const ip of addresses) {
+    const at = { ip, port: ports.dns };
+    try {
+      bound.push(udpInside(ns.fd, { at, mark, reusePort }));
+    } catch (error) {
+      if (isIpv6(ip) && noIpv6.has((error as NodeJS.ErrnoException).code ?? '')) continue;
+      for (const socket of bound) socket.close();
+      const why = error instanceof Error ? error.message : String(error);
+      throw new Error(`cannot listen on ${printIpPort(at)} of the pod: ${why}`, { cause: error });
+    }
+  }
+  return bound;
 }
 
 const localOf = (socket: Socket): IpAddress | undefined => parseIp(socket.localAddress ?? '');

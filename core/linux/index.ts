@@ -71,6 +71,8 @@ export {
   originalDestination,
   socketInside,
   type SocketInside,
+  udpInside,
+  type UdpInside,
 } from './pod-sockets.ts';
 export {
   connectSeqpacket,

@@ -1,10 +1,19 @@
-// TCP sockets made inside a network namespace, with what a transparent proxy needs: mark, transparency,
+// Sockets made inside a network namespace, with what a transparent proxy needs: mark, transparency,
 // a source address that is not ours, the destination before a redirect (dependencies.md section 3).
+import { createSocket, type Socket as UdpSocket } from 'node:dgram';
 import type net from 'node:net';
 import { formatIp, type IpAddress, type IpPort, isIpv6, parseIpBytes } from '../base/index.ts';
 import { libc } from './calls.ts';
 import { inNamespace, type NamespaceFd, systemError } from './netns.ts';
-import { AF_INET, AF_INET6, errno, SOCK_CLOEXEC, SOCK_NONBLOCK, SOCK_STREAM } from './numbers.ts';
+import {
+  AF_INET,
+  AF_INET6,
+  errno,
+  SOCK_CLOEXEC,
+  SOCK_DGRAM,
+  SOCK_NONBLOCK,
+  SOCK_STREAM,
+} from './numbers.ts';
 
 const SOL_SOCKET = 1;
 const SO_REUSEADDR = 2;
@@ -60,11 +69,13 @@ function guarded(fd: number, work: () => void): number {
   }
 }
 
-const openTcp = (ip: IpAddress): number =>
+const open = (ip: IpAddress, type: number): number =>
   must(
     'socket',
-    libc().socket(isIpv6(ip) ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0),
+    libc().socket(isIpv6(ip) ? AF_INET6 : AF_INET, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0),
   );
+
+const openTcp = (ip: IpAddress): number => open(ip, SOCK_STREAM);
 
 export interface ListenInside {
   readonly at: IpPort;
@@ -135,6 +146,31 @@ export function socketInside(ns: NamespaceFd, options: SocketInside): number {
       must('bind', libc().bind(fd, encodeIpPort({ ip: from, port: 0 })));
     });
   });
+}
+
+export interface UdpInside {
+  /** Port 0 = any free one, by the kernel's chance. */
+  readonly at: IpPort;
+  /** SO_MARK; 0 = none. */
+  readonly mark: number;
+  readonly reusePort: boolean;
+}
+
+/** A bound UDP socket inside the namespace; an IPv6 one takes IPv6 alone. Throws with `code`. */
+export function udpInside(ns: NamespaceFd, options: UdpInside): UdpSocket {
+  const { at, mark, reusePort } = options;
+  const fd = inNamespace(ns, () => {
+    const made = open(at.ip, SOCK_DGRAM);
+    return guarded(made, () => {
+      if (reusePort) must('SO_REUSEPORT', set(made, SOL_SOCKET, SO_REUSEPORT, 1));
+      if (mark !== 0) must('SO_MARK', set(made, SOL_SOCKET, SO_MARK, mark));
+      if (isIpv6(at.ip)) must('IPV6_V6ONLY', set(made, SOL_IPV6, IPV6_V6ONLY, 1));
+      must('bind', libc().bind(made, encodeIpPort(at)));
+    });
+  });
+  const socket = createSocket(isIpv6(at.ip) ? 'udp6' : 'udp4');
+  socket.on('error', () => {});
+  return socket.bind({ fd });
 }
 
 /**

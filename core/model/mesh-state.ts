@@ -51,6 +51,8 @@ export interface MeshView {
   /** `ns` undefined = no visibility filter. */
   serviceByVip(network: string, ip: IpAddress, ns: string | undefined): Service | undefined;
   serviceByHost(hostname: string, ns: string | undefined): Service | undefined;
+  /** Every service of that name that `ns` may see, in the order they came. */
+  servicesByHost(hostname: string, ns: string): readonly Service[];
   /** Workload by exact address first, then service by VIP (ztunnel-protocol.md 3.2). */
   findAddress(network: string, ip: IpAddress, ns: string | undefined): Found | undefined;
   /** Exactly that namespace and host: a service, else a workload. */
@@ -139,6 +141,9 @@ export class MeshState implements MeshView {
   }
   serviceByHost(hostname: string, ns: string | undefined): Service | undefined {
     return this.#services.byHost(hostname, ns);
+  }
+  servicesByHost(hostname: string, ns: string): readonly Service[] {
+    return this.#services.allByHost(hostname, ns);
   }
   findAddress(network: string, ip: IpAddress, ns: string | undefined): Found | undefined {
     const workload = this.#workloads.byAddress(network, ip);

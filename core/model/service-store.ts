@@ -71,6 +71,11 @@ export class ServiceStore {
     return best(this.#byHost.get(hostname)?.values() ?? [], ns);
   }
 
+  allByHost(hostname: string, ns: string): readonly Service[] {
+    const here = this.#byHost.get(hostname)?.values();
+    return here ? [...here].filter((s) => visible(s, ns)) : [];
+  }
+
   byVip(network: string, ip: IpAddress, ns: string | undefined): Service | undefined {
     const exact = best(this.#byVip.get(networkAddress(network, ip))?.values() ?? [], ns);
     return exact ?? (this.#withCidr.size > 0 ? this.#byCidr(network, ip, ns) : undefined);

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { createCa, localCaClient } from '../../certs/index.ts';
 import { podUid, type Workload } from '../../core/model/index.ts';
 import { systemClock, systemRandom } from '../../core/runtime/index.ts';
-import { createLog, createMetrics } from '../../core/telemetry/index.ts';
+import { createLog, createMetrics, type Metrics } from '../../core/telemetry/index.ts';
 import { MeshFeed } from '../../core/xds/index.ts';
 import {
   applyRules,
@@ -26,6 +26,7 @@ export interface NetnsMesh {
   readonly feed: MeshFeed;
   readonly zds: ZdsServer;
   readonly lines: string[];
+  readonly metrics: Metrics;
   /** Known to the mesh, told to ztunnel, captured. */
   enrol(name: string, ns: TestNamespace, ip: string, more?: Partial<Workload>): Promise<void>;
   rules(ns: TestNamespace, stage: RuleStage): Promise<void>;
@@ -33,9 +34,17 @@ export interface NetnsMesh {
   stop(): Promise<void>;
 }
 
-export const facts = { probeIp: defaultProbeIp, probeIp6: defaultProbeIp6, inbound: true };
+export const facts = {
+  probeIp: defaultProbeIp,
+  probeIp6: defaultProbeIp6,
+  inbound: true,
+  dns: true,
+  reroute: [],
+};
 
-export async function startNetnsMesh(): Promise<NetnsMesh> {
+export async function startNetnsMesh(
+  env: Readonly<Record<string, string>> = {},
+): Promise<NetnsMesh> {
   const dir = mkdtempSync(join(tmpdir(), 'ambient-netns-'));
   const path = join(dir, 'ztunnel.sock');
   const lines: string[] = [];
@@ -61,15 +70,17 @@ export async function startNetnsMesh(): Promise<NetnsMesh> {
     STATS_PORT: '0',
     READINESS_ADDRESS: '127.0.0.1',
     READINESS_PORT: '0',
+    ...env,
   });
   if (!config.ok) throw new Error(JSON.stringify(config.faults));
+  const metrics = createMetrics();
   const ztunnel = await startZtunnel(config.value, {
     feed,
     ca: localCaClient(ca),
     clock,
     random: systemRandom,
     log,
-    metrics: createMetrics(),
+    metrics,
   });
   feed.markSynced();
   await eventually(() => zds.isConnected, 'ztunnel at the node agent');
@@ -81,6 +92,7 @@ export async function startNetnsMesh(): Promise<NetnsMesh> {
     feed,
     zds,
     lines,
+    metrics,
     rules,
     async enrol(name, ns, ip, more = {}) {
       feed.apply({ workloads: [testWorkload(name, ip, more)] });

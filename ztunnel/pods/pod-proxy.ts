@@ -11,6 +11,7 @@ import { type HboneServer, Pool } from '../../core/hbone/index.ts';
 import { type SpiffeId, type Workload, workloadSpiffeId } from '../../core/model/index.ts';
 import { answerSocks, readSocksTarget } from '../capture/socks5.ts';
 import { waitFor, type ZtunnelContext } from '../context.ts';
+import { DnsProxy } from '../dns/dns-proxy.ts';
 import { acceptTunnel, type HbonePod } from '../inbound/inbound.ts';
 import { carryPlaintext } from '../inbound/passthrough.ts';
 import {
@@ -40,6 +41,7 @@ export class PodProxy implements OutboundPod, HbonePod {
   readonly #sockets = new Set<Socket>();
   readonly #idle = new Set<() => void>();
   #listeners: Listener[] = [];
+  #dns: DnsProxy | undefined;
   /** The identity last seen, so that it can be let go when the workload is no longer known. */
   #identity: SpiffeId | undefined;
 
@@ -78,12 +80,29 @@ export class PodProxy implements OutboundPod, HbonePod {
       await on(ports.inboundPlaintext, (s, at) => void this.#plaintext(s, at));
       await on(ports.hbone, (s) => void acceptTunnel(this.#ctx, this, s));
       if (socks5) await on(ports.socks5, (s, at) => void this.#socks(s, at));
+      bound.push(...(await this.#startDns()));
     } catch (error) {
       for (const l of bound) l.close();
       throw error;
     }
     this.#listeners = bound;
     this.prefetch();
+  }
+
+  async #startDns(): Promise<readonly Listener[]> {
+    const { sockets } = this;
+    if (!sockets.dns || !this.#ctx.config.dns.enabled) return [];
+    const dns = new DnsProxy(this.#ctx, this, sockets.dns);
+    const how = { halfOpen: true, local: true };
+    const bound = await sockets.listen(ports.dns, how, (s) => dns.accept(s));
+    try {
+      dns.start();
+    } catch (error) {
+      for (const l of bound) l.close();
+      throw error;
+    }
+    this.#dns = dns;
+    return bound;
   }
 
   /** Starts fetching the pod's certificate as soon as the mesh says who it is. */
@@ -162,6 +181,7 @@ export class PodProxy implements OutboundPod, HbonePod {
       );
     }
     for (const t of this.#tunnels) t.server.destroy();
+    this.#dns?.stop();
     this.pool.destroy();
     for (const s of this.#sockets) s.destroy();
   }
