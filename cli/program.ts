@@ -1,6 +1,7 @@
 // The whole command tree of ambientctl.
 import { Command } from 'commander';
 import { packageVersion } from '../core/runtime/index.ts';
+import { analyzeCommand } from './commands/analyze.ts';
 import { authzCommand } from './commands/authz.ts';
 import { completionCommands } from './commands/completion.ts';
 import { describeCommand } from './commands/describe.ts';
@@ -33,6 +34,7 @@ export function buildProgram(): Command {
     .option('-i, --istio-namespace <ns>', 'namespace of the mesh', 'istio-system')
     .showSuggestionAfterError(true)
     .addHelpText('after', examples);
+  program.addCommand(analyzeCommand());
   program.addCommand(authzCommand());
   program.addCommand(describeCommand());
   program.addCommand(explainCommand());

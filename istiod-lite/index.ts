@@ -2,5 +2,25 @@
 export { type Istiod, type IstiodDeps, startIstiodLite } from './app.ts';
 export { configVariables, type IstiodConfig, readConfig } from './config.ts';
 export { istiodMetrics } from './metrics.ts';
-export { readAuthorizationPolicy } from './cluster/index.ts';
-export { selects, translatePolicy } from './translate/index.ts';
+// For tools that judge objects as the control plane does.
+export {
+  type AuthorizationPolicyFacts,
+  ClusterState,
+  dict,
+  type Dict,
+  field,
+  list,
+  nothingTouched,
+  readAuthorizationPolicy,
+  readConditions,
+  text,
+  texts,
+} from './cluster/index.ts';
+export { bindLabels, type Binding, GatewayState } from './gateway/index.ts';
+export {
+  HostOwners,
+  type MeshSettings,
+  peerAuthenticationKeys,
+  selects,
+  translatePolicy,
+} from './translate/index.ts';

@@ -1,8 +1,9 @@
-// Writes docs/reference/ from the code's own tables: errors, metrics, environment, ports, CLI help. With
+// Writes docs/reference/ from the code's own tables: errors, metrics, environment, ports, CLI help,
+// messages of the analysis. With
 // --check it only compares; test/docs.test.ts does the same, so documentation cannot lie.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { renderHelp } from '../cli/index.ts';
+import { analysisCodes, type CodeRow, renderHelp } from '../cli/index.ts';
 import { type FaultRow, faults } from '../core/base/index.ts';
 import type { EnvVariable } from '../core/runtime/index.ts';
 import { createMetrics, type DeclaredMetric } from '../core/telemetry/index.ts';
@@ -146,6 +147,20 @@ function cli(): string {
   return `${notice}# ambientctl\n\n${sections.join('\n')}`;
 }
 
+function analysis(): string {
+  const all = Object.entries(analysisCodes as Record<string, CodeRow>);
+  const sections = all.map(
+    ([code, c]) =>
+      `<a id="${code.toLowerCase()}"></a>\n\n## ${code} ${c.name}\n\n${c.level}. ${c.means}\n\n${c.help}\n`,
+  );
+  return `${notice}# Messages of ambientctl analyze
+
+Codes with IST are Istio's and mean the same here; those with AMB are ours. \`ambientctl analyze\` exits with 79 if a
+message is at or above \`--failure-threshold\` (default Error).
+
+${sections.join('\n')}`;
+}
+
 /** File name → text. */
 export function renderDocs(): Map<string, string> {
   return new Map([
@@ -154,6 +169,7 @@ export function renderDocs(): Map<string, string> {
     ['config.md', config()],
     ['ports.md', ports()],
     ['cli.md', cli()],
+    ['analyze.md', analysis()],
   ]);
 }
 

@@ -138,7 +138,8 @@ function decide(world: World, wish: Wish, home: string, traffic: Traffic): Bindi
   return { kind: 'unbound', wanted, reason: 'WaypointIsNotReady', message: notReady, gateway };
 }
 
-function bind(world: World, labels: Dict, home: string, traffic: Traffic): Binding {
+/** What labels and those of their namespace `home` ask for. */
+export function bindLabels(world: World, labels: Dict, home: string, traffic: Traffic): Binding {
   const namespace = world.cluster.namespaces.get('', home);
   const wish = wishOf(labels, home, true) ?? (namespace && wishOf(namespace.labels, home, false));
   if (wish === undefined || wish === 'none') return { kind: 'none' };
@@ -147,12 +148,12 @@ function bind(world: World, labels: Dict, home: string, traffic: Traffic): Bindi
 
 export function bindService(world: World, s: ServiceFacts): Binding {
   if (managedWithout.has(s.labels.get(managedLabel) ?? '')) return { kind: 'none' };
-  return bind(world, s.labels, s.namespace, 'service');
+  return bindLabels(world, s.labels, s.namespace, 'service');
 }
 
 export function bindPod(world: World, p: PodFacts): Binding {
   if (p.labels.has(managedLabel)) return { kind: 'none' };
-  return bind(world, p.labels, p.namespace, 'workload');
+  return bindLabels(world, p.labels, p.namespace, 'workload');
 }
 
 function isFailOpen(world: World, s: ServiceFacts): boolean {

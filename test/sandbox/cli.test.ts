@@ -1,5 +1,7 @@
 // ambientctl and kubectl as people use them, against a real sandbox: output, exit codes, evidence.
 import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { startSandbox, type TestSandbox } from '../kit/sandbox.ts';
 
@@ -146,6 +148,30 @@ describe('command line against a sandbox', () => {
     assert.ok(json.policies.some((p) => p.name === 'default/deny-curl' && p.decided));
   });
 
+  test('analyze: the live mesh is clean; a file is judged as if it were applied (exit 79, 65)', async () => {
+    const clean = await sandbox.ctl('analyze');
+    assert.deepEqual(
+      [clean.code, clean.out, clean.err],
+      [0, '\n', '✔ No validation issues found when analyzing namespace: default.\n'],
+    );
+    const file = join(sandbox.dir, 'typo.yaml');
+    writeFileSync(file, denyCurl.replace('sa/curl', 'sa/crul').replace('deny-curl', 'typo'));
+    const found = await sandbox.ctl('analyze', '-f', file, '--failure-threshold', 'Warning');
+    assert.equal(found.code, 79, found.err);
+    assert.match(
+      found.out,
+      /^Warning \[AMB0204\] \(AuthorizationPolicy default\/typo \S+typo\.yaml:7\) there is no account crul in namespace default \(spec\.rules\[0\]/,
+    );
+    const json = await sandbox.ctl('analyze', file, '--use-kube=false', '-o', 'json');
+    assert.deepEqual(
+      (JSON.parse(json.out) as { code: string; level: string }[]).map((m) => [m.code, m.level]),
+      [['AMB0204', 'Warning']],
+    );
+    assert.equal(json.code, 0);
+    writeFileSync(file, 'a: [');
+    assert.equal((await sandbox.ctl('analyze', '-f', file, '--use-kube=false')).code, 65);
+  });
+
   test('ztunnel-config: Istio’s columns, JSON, certificates without a private key (M30)', async () => {
     const workloads = await sandbox.ctl(
       'ztunnel-config',
@@ -257,6 +283,9 @@ describe('command line against a sandbox', () => {
       ['zc', 'w', 'ds/ztunnel', '--node', 'x'],
       /at most one of --file, --node, or pod name/,
     ],
+    ['bad level', ['analyze', '--failure-threshold', 'x'], /--failure-threshold is one of Error/],
+    ['files needed', ['analyze', '--use-kube=false'], /--use-kube=false needs files/],
+    ['no such code', ['analyze', '-S', 'X1=*'], /there is no code X1/],
     ['bad format', ['zc', 'w', '-o', 'xml'], /output format "xml" not supported/],
   ];
   for (const [name, args, text] of wrong) {
