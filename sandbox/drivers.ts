@@ -123,7 +123,13 @@ export async function netnsDriver(facts: DriverFacts): Promise<Driver> {
   await removeLeftovers(block, log);
   const addresses = netnsPlan(block, facts.nodes);
   const recordsDir = path.join(dir, 'netns');
-  const network = new NetnsNetwork({ store, addresses, recordsDir, log: log.child('network') });
+  const network = new NetnsNetwork({
+    store,
+    addresses,
+    recordsDir,
+    clock: facts.clock,
+    log: log.child('network'),
+  });
   undo(() => network.stop());
   const { apiFd } = await network.start();
   const count = addresses.nodes.length;

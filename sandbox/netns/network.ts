@@ -1,11 +1,12 @@
 // Driver `netns`: every pod a named network namespace in /run/netns, routed by a node's namespace; names
-// by the pod's own /etc/hosts (/etc/netns/NAME, which `ip netns exec` puts in place), cluster IPs by
+// by the cluster's own DNS server on the hub (/etc/netns/NAME/resolv.conf, which `ip netns exec` puts in
+// place), cluster IPs by
 // nftables on each node. The host's own network is not touched.
 import fs from 'node:fs';
 import net from 'node:net';
 import path from 'node:path';
 import type { Duplex } from 'node:stream';
-import type { Log } from '../../core/base/index.ts';
+import type { Clock, Log } from '../../core/base/index.ts';
 import { parseIp } from '../../core/base/index.ts';
 import {
   inNamespace,
@@ -24,7 +25,6 @@ import {
   type Launched,
   launchPlain,
   type LaunchSpec,
-  namedServices,
 } from '../loopback/index.ts';
 import {
   as,
@@ -35,7 +35,9 @@ import {
   type Pod,
   type Service,
 } from '../objects.ts';
+import { ClusterDns } from './cluster-dns.ts';
 import { removeNamespaces } from './leftovers.ts';
+import { clusterNames, resolvConf } from './names-plan.ts';
 import {
   hubLines,
   hubName,
@@ -52,6 +54,7 @@ export interface NetnsOptions {
   readonly addresses: AddressPlan;
   /** Links to pods' namespaces, named by uid. */
   readonly recordsDir: string;
+  readonly clock: Clock;
   readonly log: Log;
 }
 
@@ -70,7 +73,7 @@ export class NetnsNetwork {
   readonly #byIp = new Map<string, string>(); // address → namespace
   readonly #pods = new Map<string, Place>(); // by uid
   readonly #making = new Map<string, Promise<void>>();
-  readonly #hosts = new Map<string, string>(); // namespace → text as written
+  #dns: ClusterDns | undefined;
   #unwatch: (() => void)[] = [];
   #scheduled: NodeJS.Immediate | undefined;
   #rules = '';
@@ -103,6 +106,8 @@ export class NetnsNetwork {
       const api = parseIp(addresses.api);
       if (!api) throw new Error('no address for the API');
       const at = { ip: api, port: apiPort };
+      this.#dns = await ClusterDns.start(hub, api, this.#options.clock);
+      for (const node of nodes) this.#writeEtc(nodeNamespace(block, node.name), node.name, node.ip);
       const how = { mark: 0, reusePort: false, backlog: 512, transparent: 'no' } as const;
       const { fd: apiFd } = listenInside(hub, { at, ...how });
       this.#unwatch = [keys.pods, keys.services, keys.endpointSlices].map((resource) =>
@@ -122,6 +127,7 @@ export class NetnsNetwork {
 
   async stop(): Promise<void> {
     for (const off of this.#unwatch) off();
+    this.#dns?.stop();
     if (this.#scheduled) clearImmediate(this.#scheduled);
     await Promise.allSettled([...this.#making.values(), this.#order]);
     for (const fd of this.#nodes.values()) fs.closeSync(fd);
@@ -192,6 +198,7 @@ export class NetnsNetwork {
     } finally {
       fs.closeSync(inside);
     }
+    this.#writeEtc(namespace, pod.spec.hostname ?? name, ip, pod.metadata.namespace ?? '');
     this.#pods.set(uid, { namespace, pod });
     this.#byIp.set(ip, namespace);
     fs.symlinkSync(path.join(runDir, namespace), path.join(recordsDir, uid));
@@ -206,7 +213,6 @@ export class NetnsNetwork {
     this.#pods.delete(uid);
     const ip = place.pod.status?.podIP ?? '';
     if (this.#byIp.get(ip) === place.namespace) this.#byIp.delete(ip);
-    this.#hosts.delete(place.namespace);
     fs.rmSync(path.join(recordsDir, uid), { force: true });
     fs.rmSync(path.join(etc, place.namespace), { recursive: true, force: true });
     await runIp([`netns del ${place.namespace}`]).catch((error: unknown) =>
@@ -242,38 +248,22 @@ export class NetnsNetwork {
     const { store, addresses } = this.#options;
     const services = store.list(keys.services).items.map(as<Service>);
     const slices = store.list(keys.endpointSlices).items.map(as<EndpointSlice>);
-    const named = namedServices({ services, slices }, (ip) => addresses.isClusterIp(ip));
-    for (const { name, ip } of addresses.nodes) {
-      const text = hostsText({ ip, hostname: name, namespace: '' }, named);
-      this.#write(nodeNamespace(addresses.block, name), text);
-    }
-    for (const { namespace, pod } of this.#pods.values()) {
-      if (isTerminal(pod)) continue;
-      const { name, namespace: home = '' } = pod.metadata;
-      const facts = { ip: pod.status?.podIP ?? '', hostname: pod.spec.hostname ?? name };
-      this.#write(namespace, hostsText({ ...facts, namespace: home }, named));
-    }
+    const pods = [...this.#pods.values()].map(({ pod }) => pod).filter((p) => !isTerminal(p));
+    if (this.#dns) this.#dns.names = clusterNames({ services, slices, pods });
     const rules = serviceRules(services, slices, addresses);
     if (rules === this.#rules) return;
     await Promise.all([...this.#nodes.values()].map((fd) => runNft(rules, fd)));
     this.#rules = rules;
   }
 
-  /** In place: processes hold the file itself, bound over their /etc/hosts. */
-  #write(namespace: string, text: string): void {
-    if (this.#hosts.get(namespace) === text) return;
-    const folder = path.join(etc, namespace);
+  /** What `ip netns exec` binds over the files of /etc for the processes it starts. */
+  #writeEtc(name: string, hostname: string, ip: string, namespace?: string): void {
+    const folder = path.join(etc, name);
     fs.mkdirSync(folder, { recursive: true });
-    const file = path.join(folder, 'hosts');
-    const resolv = path.join(folder, 'resolv.conf');
-    // Names that are not the cluster's fail at once.
-    if (!fs.existsSync(resolv))
-      fs.writeFileSync(resolv, 'nameserver 127.0.0.1\noptions timeout:1 attempts:1\n');
-    const fd = fs.openSync(file, fs.constants.O_RDWR | fs.constants.O_CREAT, 0o644);
-    fs.writeSync(fd, text, 0);
-    fs.ftruncateSync(fd, Buffer.byteLength(text));
-    fs.closeSync(fd);
-    this.#hosts.set(namespace, text);
+    const hosts = hostsText({ ip, hostname, namespace: '' }, []);
+    fs.writeFileSync(path.join(folder, 'hosts'), hosts);
+    const resolv = resolvConf(this.#options.addresses.api, namespace);
+    fs.writeFileSync(path.join(folder, 'resolv.conf'), resolv);
   }
 }
 

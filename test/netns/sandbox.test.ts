@@ -145,6 +145,19 @@ describe('sandbox in namespaces, two nodes', { skip, timeout: 150_000 }, () => {
     }
   });
 
+  test('names come from the cluster’s DNS, in and out of the mesh; others are nobody’s', async () => {
+    const getent = (pod: string, name: string, namespace?: string) =>
+      sandbox.world.exec(pod, ['getent', 'ahostsv4', name], namespace);
+    const hosts = await sandbox.world.exec('outside', ['cat', '/etc/hosts'], 'other');
+    assert.doesNotMatch(hosts.out, /web/, 'not from a file');
+    const { out: short } = await getent('deploy/curl', 'web');
+    const { out: long } = await getent('outside', 'web.default', 'other');
+    assert.match(short, /^10\./);
+    assert.equal(long.split(' ')[0], short.split(' ')[0]);
+    assert.notEqual((await getent('outside', 'web', 'other')).code, 0, 'not of that namespace');
+    assert.notEqual((await getent('deploy/curl', 'example.com')).code, 0);
+  });
+
   test('enrolment fails no request and restarts nothing; the wire shows TLS alone', async () => {
     const processes = await sandbox.world.processes('default');
     await sandbox.world.label('default', { 'istio.io/dataplane-mode': 'ambient' });
@@ -164,6 +177,10 @@ describe('sandbox in namespaces, two nodes', { skip, timeout: 150_000 }, () => {
     );
     assert.ok(!packets.some((p) => p.includes(canary)), 'nothing of the payload');
     assert.equal((await sandbox.world.verify('deploy/curl', 'svc/web')).verdict, 'mtls');
+    const { out } = await sandbox.world.exec('deploy/curl', ['getent', 'ahostsv4', 'web']);
+    assert.match(out, /^10\./, 'by the proxy');
+    const other = await sandbox.world.exec('deploy/curl', ['getent', 'hosts', 'nobody.example']);
+    assert.notEqual(other.code, 0);
   });
 
   test('STRICT refuses plaintext by pod address and by service address', async () => {
@@ -190,7 +207,7 @@ describe('sandbox in namespaces, two nodes', { skip, timeout: 150_000 }, () => {
     assert.ok(!tap.take().some((p) => p.includes('GET /details')), 'nothing in clear');
     const codes = new Set(loop.failed.map((line) => line.split(' ')[1]));
     assert.ok(
-      [...codes].every((c) => ['7', '56', '52', '28'].includes(c ?? '')),
+      [...codes].every((c) => ['6', '7', '56', '52', '28'].includes(c ?? '')),
       [...codes].join(),
     );
     loop.failed.length = 0;
