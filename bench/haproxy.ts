@@ -16,8 +16,11 @@ const front = '127.63.2.1';
 const back = '127.63.2.2';
 const app = '127.63.1.3';
 
+/** What stands in for our pair of proxies in the same cases. */
 export interface Peer {
   dial(): Promise<Socket>;
+  /** As the world's; absent where its processes cannot be asked. */
+  usage?(): Promise<{ cpuMicros: number; rssBytes: readonly number[] }>;
   stop(): void;
 }
 

@@ -4,7 +4,9 @@ import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { dataPath, type Result, type Size } from './data-path.ts';
-import { haproxyVersion, startHaproxy } from './haproxy.ts';
+import { haproxyVersion, type Peer, startHaproxy } from './haproxy.ts';
+import { memory } from './memory.ts';
+import { startTlsPair } from './tls-pair.ts';
 import { startWorld, type World } from './world.ts';
 
 const { values, positionals } = parseArgs({
@@ -32,18 +34,14 @@ function report(r: Result): void {
   );
 }
 
-async function runPeer(world: World): Promise<void> {
-  const version = haproxyVersion();
-  if (version === undefined) {
-    process.stderr.write('haproxy is not installed: no ratios to it\n');
-    return;
-  }
-  process.stderr.write(`peer: ${version}\n`);
-  const peer = await startHaproxy();
-  // Through the same cases: its dial stands in for the hbone path; its CPU is not counted.
+/** The `hbone` cases once more with another pair of proxies, under the peer's name. */
+async function runPeer(world: World, name: string, start: () => Promise<Peer>): Promise<void> {
+  const peer = await start();
+  // Its dial stands in for the hbone path.
   const as: World = {
     ...world,
     dial: (path) => (path === 'hbone' ? peer.dial() : world.dial(path)),
+    ...(peer.usage && { usage: () => peer.usage?.() ?? world.usage() }),
   };
   try {
     await dataPath(as, size, 'hbone', (r) => {
@@ -54,7 +52,11 @@ async function runPeer(world: World): Promise<void> {
         cpuMicrosPerConnection: _c,
         ...more
       } = r.more ?? {};
-      report({ ...r, name: r.name.replace('hbone', 'haproxy'), more });
+      report({
+        ...r,
+        name: r.name.replace('hbone', name),
+        more: peer.usage ? { ...r.more } : more,
+      });
     });
   } finally {
     peer.stop();
@@ -64,7 +66,7 @@ async function runPeer(world: World): Promise<void> {
 function ratios(): Record<string, number> {
   const out: Record<string, number> = {};
   for (const r of results) {
-    for (const peer of ['direct', 'tcp', 'haproxy']) {
+    for (const peer of ['direct', 'tcp', 'tls', 'haproxy']) {
       if (!r.name.includes('hbone')) continue;
       const other = results.find((x) => x.name === r.name.replace('hbone', peer));
       if (other) out[`${r.name} / ${peer}`] = r.value / other.value;
@@ -83,16 +85,21 @@ async function runPure(): Promise<void> {
   }
 }
 
-const needsWorld = ['throughput', 'latency', 'connections'].some(
+const needsWorld = ['throughput', 'latency', 'connections', 'memory'].some(
   (n) => filter === '' || filter.startsWith(n),
 );
 if (needsWorld) {
   const world = await startWorld();
   try {
+    if ('memory'.startsWith(filter)) await memory(world, size.connections * 16, report);
     await dataPath(world, size, filter, report);
-    await runPeer(world);
-    const { rssBytes } = await world.usage();
-    report({ name: 'memory/after', unit: 'MB RSS', value: Math.max(...rssBytes) / 1e6 });
+    if (!filter.startsWith('memory')) await runPeer(world, 'tls', () => startTlsPair(world));
+    const version = haproxyVersion();
+    if (version === undefined) process.stderr.write('haproxy is not installed: no ratios to it\n');
+    else if (!filter.startsWith('memory')) {
+      process.stderr.write(`peer: ${version}\n`);
+      await runPeer(world, 'haproxy', startHaproxy);
+    }
   } finally {
     world.stop();
   }

@@ -4,7 +4,7 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
-import { createCa } from '../certs/index.ts';
+import { type CertificateAuthority, createCa } from '../certs/index.ts';
 import { systemClock } from '../core/runtime/index.ts';
 import { testWorkload } from '../test/kit/index.ts';
 import type { ProxySetup, ProxyUsage } from './proxy-process.ts';
@@ -12,7 +12,9 @@ import type { ProxySetup, ProxyUsage } from './proxy-process.ts';
 export type Path = 'direct' | 'tcp' | 'hbone';
 
 const near = '127.63.1.1';
-const far = '127.63.1.2';
+/** Where the second proxy and its application are. */
+export const farIp = '127.63.1.2';
+const far = farIp;
 const outside = '127.63.1.3';
 export const appPort = 9080;
 
@@ -31,15 +33,18 @@ function header(destination: string): Buffer {
   return bytes;
 }
 
-async function child(file: string, args: readonly string[]): Promise<ChildProcess> {
+export async function child(file: string, args: readonly string[]): Promise<ChildProcess> {
   const path = join(import.meta.dirname, file);
   return fork(path, [...args], {
     serialization: 'advanced',
+    // As manifests/base/ztunnel.yaml starts it.
+    execArgv: [...process.execArgv, '--max-semi-space-size=2', '--heap-growing-percent=50'],
+    env: { ...process.env, MALLOC_ARENA_MAX: '1' },
     stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
   });
 }
 
-async function ready(p: ChildProcess): Promise<void> {
+export async function ready(p: ChildProcess): Promise<void> {
   const [message] = (await once(p, 'message')) as [unknown];
   if (message !== 'ready') throw new Error('a bench process did not start');
 }
@@ -51,9 +56,27 @@ async function proxy(setup: ProxySetup): Promise<ChildProcess> {
   return p;
 }
 
+/** What processes that answer `usage` have used: CPU together, memory each. */
+export async function usageOf(
+  processes: readonly ChildProcess[],
+): Promise<{ cpuMicros: number; rssBytes: readonly number[] }> {
+  const all = await Promise.all(
+    processes.map(async (p) => {
+      const answer = once(p, 'message') as Promise<[ProxyUsage]>;
+      p.send('usage');
+      return (await answer)[0];
+    }),
+  );
+  return {
+    cpuMicros: all.reduce((n, u) => n + u.cpuMicros, 0),
+    rssBytes: all.map((u) => u.rssBytes),
+  };
+}
+
 export interface World {
   /** A connected socket to the application over the path; the application waits for its first byte. */
   dial(path: Path): Promise<Socket>;
+  readonly ca: CertificateAuthority;
   /** CPU of both proxies so far, microseconds, and their memory. */
   usage(): Promise<{ cpuMicros: number; rssBytes: readonly number[] }>;
   stop(): void;
@@ -77,12 +100,8 @@ export async function startWorld(): Promise<World> {
     await proxy({ ca: ca.material, workloads, pod: uid('near') }),
     await proxy({ ca: ca.material, workloads, pod: uid('far') }),
   ];
-  const ask = async (p: ChildProcess): Promise<ProxyUsage> => {
-    const answer = once(p, 'message') as Promise<[ProxyUsage]>;
-    p.send('usage');
-    return (await answer)[0];
-  };
   return {
+    ca,
     async dial(path) {
       const target =
         path === 'direct' ? { host: outside, port: appPort } : { host: near, port: 15_001 };
@@ -92,13 +111,7 @@ export async function startWorld(): Promise<World> {
       if (path !== 'direct') socket.write(header(path === 'tcp' ? outside : far));
       return socket;
     },
-    async usage() {
-      const all = await Promise.all(proxies.map(ask));
-      return {
-        cpuMicros: all.reduce((n, u) => n + u.cpuMicros, 0),
-        rssBytes: all.map((u) => u.rssBytes),
-      };
-    },
+    usage: () => usageOf(proxies),
     stop() {
       for (const p of [...proxies, ...apps]) p.disconnect();
     },

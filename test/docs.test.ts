@@ -59,8 +59,14 @@ test('manifests set only variables that the programs read', () => {
     ['node-agent/main.ts', new Set(readAgentConfig({}).asked.map((v) => v.name))],
     ['istiod-lite/main.ts', new Set(istiodVariables().map((v) => v.name))],
   ]);
-  // Facts about the pod that are there for people who look into it.
-  const informative = new Set(['POD_NAME', 'POD_NAMESPACE', 'SERVICE_ACCOUNT', 'INSTANCE_IP']);
+  // Facts about the pod that are there for people who look into it, and what glibc reads.
+  const informative = new Set([
+    'POD_NAME',
+    'POD_NAMESPACE',
+    'SERVICE_ACCOUNT',
+    'INSTANCE_IP',
+    'MALLOC_ARENA_MAX',
+  ]);
   const wrong: string[] = [];
   for (const file of globSync('manifests/{base,sandbox,waypoint}/*.yaml', { cwd: root })) {
     const documents = parseAllDocuments(readFileSync(join(root, file), 'utf8'));

@@ -1,7 +1,8 @@
 // The one place that talks to koffi: libc functions with plain numbers and Buffers. Every function
 // returns what the kernel would: a value ≥ 0, or a negated errno. Loaded on first use, so that
-// programs which only import this folder run where koffi has no build.
-import koffi from 'koffi';
+// programs which only import this folder run where koffi has no build, and do not hold its 8 MB.
+import { createRequire } from 'node:module';
+import type Koffi from 'koffi';
 
 export interface Libc {
   syscall(nr: number, a?: number, b?: number, c?: number | Buffer): number;
@@ -44,6 +45,7 @@ export function libc(): Libc {
 }
 
 function load(): Libc {
+  const koffi = createRequire(import.meta.url)('koffi') as typeof Koffi;
   const library = koffi.load(null); // libc is already in the process, glibc's or musl's
   const native = (declaration: string): ((...values: unknown[]) => number) => {
     const call = library.func(declaration) as unknown as Native;
