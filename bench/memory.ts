@@ -49,10 +49,6 @@ export async function memory(
 ): Promise<void> {
   const idle = await settled(world);
   report({ name: 'memory/idle', unit: 'MB RSS', value: idle / 1e6 });
-  const close = await idleTunnels(world.ca, 1_000);
-  const held = await settled(world);
-  report({ name: 'memory/tunnel', unit: 'KB each', value: (held - idle) / 1e6 });
-  close();
   for (let i = 0; i < connections; i++) {
     const socket = await world.dial('hbone');
     const answer = once(socket, 'data');
@@ -60,6 +56,11 @@ export async function memory(
     await answer;
     socket.destroy();
   }
-  const value = (await settled(world)) / 1e6;
-  report({ name: `memory/after${connections}`, unit: 'MB RSS', value, more: { idle: idle / 1e6 } });
+  const after = await settled(world);
+  const name = `memory/after${connections}`;
+  report({ name, unit: 'MB RSS', value: after / 1e6, more: { toIdle: after / idle } });
+  const close = await idleTunnels(world.ca, 1_000);
+  const held = await settled(world);
+  close();
+  report({ name: 'memory/tunnel', unit: 'KB each', value: (held - after) / 1e6 });
 }
