@@ -15,7 +15,7 @@ import { Http2 } from './http/serve-h2.ts';
 import type { ServiceConfigs } from './l7/config-state.ts';
 import { declareMetrics } from './metrics.ts';
 import { Reports } from './report.ts';
-import { EndpointHealth } from './upstream/endpoint-health.ts';
+import { Clusters } from './upstream/clusters.ts';
 import { Tunnels } from './upstream/tunnels.ts';
 import { Upstreams } from './upstream/upstreams.ts';
 
@@ -85,7 +85,7 @@ export async function startWaypoint(config: WaypointConfig, deps: WaypointDeps):
     identity,
     self,
     upstreams: new Upstreams(tunnels, clock, log.child('proxy')),
-    health: new EndpointHealth(),
+    clusters: new Clusters(clock, random),
     reports: new Reports({
       clock,
       log: config.accessLog ? log.child('access') : undefined,
@@ -100,9 +100,10 @@ export async function startWaypoint(config: WaypointConfig, deps: WaypointDeps):
   const admin = await openAdmin(config, deps, ctx, certs, readiness, accept);
   const unsubscribe = feed.onChange((change) => {
     const gone = [...change.workloads].filter((uid) => !feed.view.workload(uid));
+    ctx.clusters.prune((c) => feed.view.service(c.service) !== undefined);
     if (gone.length === 0) return;
     tunnels.pool.evict((peer) => gone.includes(peer.uid));
-    for (const uid of gone) ctx.health.forget(uid);
+    for (const uid of gone) ctx.clusters.forget(uid);
   });
   void feed.synced.then(() => readiness.done('configuration'));
   certs.want(identity, 'real-time');
@@ -209,6 +210,7 @@ function openAdmin(
           routed: p.routes !== undefined || p.tcp !== undefined,
         })),
       })),
+      clusters: ctx.clusters.snapshot(),
       certificates: certs.snapshot().map((c) => ({
         identity: c.id,
         state: c.status.state,

@@ -5,7 +5,7 @@ import type { MeshView, SpiffeId, Workload } from '../core/model/index.ts';
 import type { WaypointConfig } from './config.ts';
 import type { ServiceConfigs } from './l7/config-state.ts';
 import type { Reports } from './report.ts';
-import type { EndpointHealth } from './upstream/endpoint-health.ts';
+import type { Clusters } from './upstream/clusters.ts';
 import type { Upstreams } from './upstream/upstreams.ts';
 
 export interface WaypointContext {
@@ -19,7 +19,7 @@ export interface WaypointContext {
   /** Our own pod as the mesh knows it, or as we know ourselves. */
   self(): Workload;
   readonly upstreams: Upstreams;
-  readonly health: EndpointHealth;
+  readonly clusters: Clusters;
   readonly reports: Reports;
   /** True once a stop was asked for: answers close their connections. */
   readonly draining: () => boolean;

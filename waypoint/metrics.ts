@@ -1,6 +1,6 @@
 // The metrics a waypoint owns, by Istio's names (waypoint-l7.md 9.1), and ours under `ambient_`.
 import { tcpLabelNames } from '../core/model/index.ts';
-import type { Counter, Gauge, Histogram, Metrics } from '../core/telemetry/index.ts';
+import type { Counter, Histogram, Metrics } from '../core/telemetry/index.ts';
 
 export interface WaypointMetrics {
   readonly requests: Counter;
@@ -13,7 +13,7 @@ export interface WaypointMetrics {
   readonly sent: Counter;
   readonly refusals: Counter;
   readonly retries: Counter;
-  readonly ejections: Gauge;
+  readonly ejections: Counter;
   readonly handshakes: Counter;
 }
 
@@ -65,10 +65,10 @@ export function declareMetrics(metrics: Metrics, version: string): WaypointMetri
       help: 'Attempts after the first, by what went wrong before',
       labels: ['destination_service', 'after'],
     }),
-    ejections: metrics.gauge({
-      name: 'ambient_waypoint_ejected_endpoints',
-      help: 'Endpoints left out for their failures',
-      labels: ['destination_service'],
+    ejections: metrics.counter({
+      name: 'ambient_waypoint_ejections_total',
+      help: 'Endpoints left out for a time, by the kind of their failures',
+      labels: ['destination_service', 'after'],
     }),
     handshakes: metrics.counter({
       name: 'ambient_tls_handshakes_total',

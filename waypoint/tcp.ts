@@ -5,13 +5,16 @@ import { pump } from '../core/hbone/index.ts';
 import type { WorkloadUid } from '../core/model/index.ts';
 import type { WaypointContext } from './context.ts';
 import type { L7Connection } from './http/exchange.ts';
-import { pickBackend, pickTarget } from './upstream/pick.ts';
+import { xxh64 } from './balance/hash.ts';
+import type { Cluster } from './l7/cluster.ts';
+import { clusterEndpoints, pickBackend, pickTarget } from './upstream/pick.ts';
 import type { Endpoint } from './upstream/tunnels.ts';
 
 export interface OpenedOpaque {
   readonly stream: Duplex;
   readonly endpoint: Endpoint;
   readonly startedMs: number;
+  readonly cluster: Cluster;
 }
 
 /** Endpoints tried before any byte is sent. */
@@ -23,12 +26,12 @@ export async function openOpaque(
   c: L7Connection,
 ): Promise<OpenedOpaque | MeshError> {
   const startedMs = ctx.clock.monotonic();
-  const fail = (error: MeshError): MeshError => {
+  const fail = (error: MeshError, flag?: string): MeshError => {
     ctx.reports.opaque(c, startedMs, {
       endpoint: undefined,
       receivedBytes: 0,
       sentBytes: 0,
-      flags: error.code === 'NO_HEALTHY_UPSTREAM' ? 'UH' : 'UF',
+      flags: flag ?? (error.code === 'NO_HEALTHY_UPSTREAM' ? 'UH' : 'UF'),
       reason: error.code,
       policy: error.policy,
     });
@@ -49,11 +52,15 @@ export async function openOpaque(
   if (c.port.tcp && (!backend || backend.invalid)) {
     return fail(new MeshError('NO_HEALTHY_UPSTREAM', { detail: 'the route has no backend' }));
   }
-  const service = backend?.service ?? c.service.key;
+  const cluster = backend?.cluster ?? c.port.cluster;
+  const hash = cluster.policy.hash?.by === 'source-ip' ? { hash: xxh64(c.source.ip) } : {};
+  const { policy } = cluster;
+  const connection = ctx.clusters.breaker(cluster).take('connections', policy.breaker);
+  if (!connection) return fail(new MeshError('STREAM_LIMIT', { detail: 'maxConnections' }), 'UO');
   const tried = new Set<WorkloadUid>();
   let last = new MeshError('NO_HEALTHY_UPSTREAM');
   for (let n = 0; n < maxAttempts; n++) {
-    const endpoint = pickTarget(ctx, service, backend?.port ?? c.port.port, tried);
+    const endpoint = pickTarget(ctx, cluster, { tried, ...hash, wanted: c.target });
     if (!endpoint || (n > 0 && tried.has(endpoint.workload.uid))) break;
     tried.add(endpoint.workload.uid);
     try {
@@ -63,13 +70,19 @@ export async function openOpaque(
         serviceHost: c.service.hostname,
         traceparent: c.traceparent,
         signal: new AbortController().signal,
+        connectTimeoutMs: policy.connectTimeoutMs,
       });
-      return { stream, endpoint, startedMs };
+      stream.once('close', connection);
+      if (stream.destroyed) connection();
+      return { stream, endpoint, startedMs, cluster };
     } catch (caught) {
       last = fromUnknown(caught, 'DIAL_REFUSED');
+      const endpoints = clusterEndpoints(ctx, cluster).length;
+      ctx.clusters.outcome(cluster, endpoint.workload.uid, { kind: 'local' }, endpoints);
       if (!last.row.retry) break;
     }
   }
+  connection();
   return fail(last);
 }
 
@@ -80,7 +93,7 @@ export async function carryOpaque(
   opened: OpenedOpaque,
 ): Promise<void> {
   const { endpoint, startedMs } = opened;
-  const ended = ctx.health.started(c.service.key, endpoint.workload.uid);
+  const ended = ctx.clusters.started(opened.cluster, endpoint.workload.uid);
   const joined = pump(near, opened.stream);
   await joined.done;
   ended();

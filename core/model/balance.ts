@@ -70,19 +70,25 @@ export interface PickOptions {
   readonly except?: ReadonlySet<string>;
 }
 
-function candidates(
+export interface Listed extends Picked {
+  /** Ready, or the service takes any. */
+  readonly healthy: boolean;
+}
+
+/** Everything behind a port that could be reached, ready or not. */
+export function serviceEndpoints(
   view: MeshView,
   service: Service,
   servicePort: number,
   from: Workload,
-  options: PickOptions,
-): Picked[] {
+  options: PickOptions = {},
+): Listed[] {
   const listed = service.ports.some((p) => p.servicePort === servicePort);
   if (!listed && !options.waypoint) return [];
   const all = service.loadBalancing?.healthPolicy === 'AllowAll';
-  const found: Picked[] = [];
+  const found: Listed[] = [];
   for (const endpoint of view.endpoints(serviceKey(service)).values()) {
-    if ((!endpoint.healthy && !all) || options.except?.has(endpoint.workload)) continue;
+    if (options.except?.has(endpoint.workload)) continue;
     const workload = view.workload(endpoint.workload);
     if (!workload) continue;
     const remote = workload.network !== from.network && workload.networkGateway !== undefined;
@@ -90,7 +96,8 @@ function candidates(
     if (!listed && !workload.applicationTunnel) continue;
     // Only a waypoint's application tunnel stands in for a mapping.
     const port = targetPort(service, servicePort, endpoint, options.waypoint ? workload : {});
-    if (port !== undefined) found.push({ workload, targetPort: port });
+    if (port === undefined) continue;
+    found.push({ workload, targetPort: port, healthy: endpoint.healthy || all });
   }
   return found;
 }
@@ -104,7 +111,9 @@ export function pickEndpoint(
   random: Random,
   options: PickOptions = {},
 ): Picked | undefined {
-  let fit = candidates(view, service, servicePort, from, options);
+  let fit: Picked[] = serviceEndpoints(view, service, servicePort, from, options).filter(
+    (p) => p.healthy,
+  );
   const balancing = service.loadBalancing;
   if (balancing && balancing.mode !== 'Standard' && balancing.mode !== 'Passthrough') {
     const rank = (p: Picked): number => localityRank(balancing.preferences, from, p.workload);

@@ -9,11 +9,13 @@ export {
   type Verdict,
 } from './authorize.ts';
 export {
+  type Listed,
   localityRank,
   type Picked,
   type PickOptions,
   pickAddress,
   pickEndpoint,
+  serviceEndpoints,
   targetPort,
 } from './balance.ts';
 export { dumpMesh, dumpPolicy, dumpService, dumpWorkload } from './dump.ts';

@@ -1678,14 +1678,50 @@ export const descriptor = {
            "type": "AccessPolicy",
            "id": 5
           },
-          "traffic": {
-           "type": "TrafficPolicy",
-           "id": 6
-          },
           "forwardClientCert": {
            "type": "bool",
            "id": 7,
            "protoName": "forward_client_cert"
+          },
+          "clusters": {
+           "rule": "repeated",
+           "type": "Cluster",
+           "id": 8
+          }
+         },
+         "reserved": [
+          [
+           6,
+           6
+          ]
+         ]
+        },
+        "Cluster": {
+         "fields": {
+          "namespace": {
+           "type": "string",
+           "id": 1
+          },
+          "hostname": {
+           "type": "string",
+           "id": 2
+          },
+          "port": {
+           "type": "uint32",
+           "id": 3
+          },
+          "subset": {
+           "type": "string",
+           "id": 4
+          },
+          "members": {
+           "rule": "repeated",
+           "type": "string",
+           "id": 5
+          },
+          "traffic": {
+           "type": "TrafficPolicy",
+           "id": 6
           }
          }
         },
@@ -1767,7 +1803,8 @@ export const descriptor = {
           "ANY": 0,
           "EXACT": 1,
           "PREFIX": 2,
-          "REGEX": 3
+          "REGEX": 3,
+          "STRING_PREFIX": 4
          }
         },
         "RouteMatch": {
@@ -1798,6 +1835,45 @@ export const descriptor = {
           "grpc": {
            "type": "bool",
            "id": 6
+          },
+          "withoutHeaders": {
+           "rule": "repeated",
+           "type": "ValueMatch",
+           "id": 7,
+           "protoName": "without_headers"
+          },
+          "authority": {
+           "type": "ValueMatch",
+           "id": 8
+          },
+          "scheme": {
+           "type": "ValueMatch",
+           "id": 9
+          },
+          "methodMatch": {
+           "type": "ValueMatch",
+           "id": 10,
+           "protoName": "method_match"
+          },
+          "ignoreCase": {
+           "type": "bool",
+           "id": 11,
+           "protoName": "ignore_case"
+          },
+          "bySource": {
+           "type": "bool",
+           "id": 12,
+           "protoName": "by_source"
+          },
+          "sources": {
+           "rule": "repeated",
+           "type": "string",
+           "id": 13
+          },
+          "sourceNamespace": {
+           "type": "string",
+           "id": 14,
+           "protoName": "source_namespace"
           }
          }
         },
@@ -1814,6 +1890,14 @@ export const descriptor = {
           "value": {
            "type": "string",
            "id": 3
+          },
+          "prefix": {
+           "type": "bool",
+           "id": 4
+          },
+          "present": {
+           "type": "bool",
+           "id": 5
           }
          }
         },
@@ -1853,6 +1937,89 @@ export const descriptor = {
           "broken": {
            "type": "bool",
            "id": 8
+          },
+          "fault": {
+           "type": "Fault",
+           "id": 9
+          },
+          "direct": {
+           "type": "DirectResponse",
+           "id": 10
+          },
+          "session": {
+           "type": "Session",
+           "id": 11
+          }
+         }
+        },
+        "Fault": {
+         "fields": {
+          "delayMs": {
+           "type": "uint32",
+           "id": 1,
+           "protoName": "delay_ms"
+          },
+          "delayShare": {
+           "type": "uint32",
+           "id": 2,
+           "protoName": "delay_share"
+          },
+          "abortStatus": {
+           "type": "uint32",
+           "id": 3,
+           "protoName": "abort_status"
+          },
+          "abortGrpc": {
+           "type": "bool",
+           "id": 4,
+           "protoName": "abort_grpc"
+          },
+          "abortGrpcStatus": {
+           "type": "uint32",
+           "id": 5,
+           "protoName": "abort_grpc_status"
+          },
+          "abortShare": {
+           "type": "uint32",
+           "id": 6,
+           "protoName": "abort_share"
+          }
+         }
+        },
+        "DirectResponse": {
+         "fields": {
+          "status": {
+           "type": "uint32",
+           "id": 1
+          },
+          "body": {
+           "type": "bytes",
+           "id": 2
+          }
+         }
+        },
+        "Session": {
+         "fields": {
+          "header": {
+           "type": "string",
+           "id": 1
+          },
+          "cookie": {
+           "type": "string",
+           "id": 2
+          },
+          "path": {
+           "type": "string",
+           "id": 3
+          },
+          "permanent": {
+           "type": "bool",
+           "id": 4
+          },
+          "absoluteTimeoutMs": {
+           "type": "uint32",
+           "id": 5,
+           "protoName": "absolute_timeout_ms"
           }
          }
         },
@@ -1891,6 +2058,15 @@ export const descriptor = {
           "protocol": {
            "type": "PortProtocol",
            "id": 8
+          },
+          "subset": {
+           "type": "string",
+           "id": 9
+          },
+          "noCluster": {
+           "type": "bool",
+           "id": 10,
+           "protoName": "no_cluster"
           }
          }
         },
@@ -1961,7 +2137,8 @@ export const descriptor = {
           "change": {
            "oneof": [
             "full",
-            "prefix"
+            "prefix",
+            "rawPrefix"
            ]
           }
          },
@@ -1973,6 +2150,11 @@ export const descriptor = {
           "prefix": {
            "type": "string",
            "id": 2
+          },
+          "rawPrefix": {
+           "type": "string",
+           "id": 3,
+           "protoName": "raw_prefix"
           }
          }
         },
@@ -2058,6 +2240,17 @@ export const descriptor = {
            "type": "uint32",
            "id": 6,
            "protoName": "max_age_seconds"
+          },
+          "originMatches": {
+           "rule": "repeated",
+           "type": "ValueMatch",
+           "id": 7,
+           "protoName": "origin_matches"
+          },
+          "forwardUnmatched": {
+           "type": "bool",
+           "id": 8,
+           "protoName": "forward_unmatched"
           }
          }
         },
@@ -2076,6 +2269,16 @@ export const descriptor = {
            "type": "uint32",
            "id": 3,
            "protoName": "backoff_ms"
+          },
+          "on": {
+           "rule": "repeated",
+           "type": "string",
+           "id": 4
+          },
+          "sameHost": {
+           "type": "bool",
+           "id": 5,
+           "protoName": "same_host"
           }
          }
         },
@@ -2212,7 +2415,10 @@ export const descriptor = {
          "values": {
           "LEAST_REQUEST": 0,
           "ROUND_ROBIN": 1,
-          "RANDOM": 2
+          "RANDOM": 2,
+          "PASSTHROUGH": 3,
+          "RING_HASH": 4,
+          "MAGLEV": 5
          }
         },
         "TrafficPolicy": {
@@ -2244,6 +2450,114 @@ export const descriptor = {
            "type": "uint32",
            "id": 6,
            "protoName": "max_retries"
+          },
+          "maxConnections": {
+           "type": "uint32",
+           "id": 7,
+           "protoName": "max_connections"
+          },
+          "maxRequestsPerConnection": {
+           "type": "uint32",
+           "id": 8,
+           "protoName": "max_requests_per_connection"
+          },
+          "idleTimeoutMs": {
+           "type": "uint32",
+           "id": 9,
+           "protoName": "idle_timeout_ms"
+          },
+          "retryBudget": {
+           "type": "RetryBudget",
+           "id": 10,
+           "protoName": "retry_budget"
+          },
+          "hash": {
+           "type": "HashKey",
+           "id": 11
+          },
+          "tableSize": {
+           "type": "uint32",
+           "id": 12,
+           "protoName": "table_size"
+          },
+          "locality": {
+           "type": "Locality",
+           "id": 13
+          },
+          "upgradeH2": {
+           "type": "bool",
+           "id": 14,
+           "protoName": "upgrade_h2"
+          },
+          "useClientProtocol": {
+           "type": "bool",
+           "id": 15,
+           "protoName": "use_client_protocol"
+          }
+         }
+        },
+        "RetryBudget": {
+         "fields": {
+          "share": {
+           "type": "uint32",
+           "id": 1
+          },
+          "minConcurrency": {
+           "type": "uint32",
+           "id": 2,
+           "protoName": "min_concurrency"
+          }
+         }
+        },
+        "HashKey": {
+         "oneofs": {
+          "key": {
+           "oneof": [
+            "header",
+            "query",
+            "sourceIp",
+            "cookie"
+           ]
+          }
+         },
+         "fields": {
+          "header": {
+           "type": "string",
+           "id": 1
+          },
+          "query": {
+           "type": "string",
+           "id": 2
+          },
+          "sourceIp": {
+           "type": "bool",
+           "id": 3,
+           "protoName": "source_ip"
+          },
+          "cookie": {
+           "type": "HashCookie",
+           "id": 4
+          }
+         }
+        },
+        "HashCookie": {
+         "fields": {
+          "name": {
+           "type": "string",
+           "id": 1
+          },
+          "path": {
+           "type": "string",
+           "id": 2
+          },
+          "generate": {
+           "type": "bool",
+           "id": 3
+          },
+          "ttlMs": {
+           "type": "uint32",
+           "id": 4,
+           "protoName": "ttl_ms"
           }
          }
         },
@@ -2272,6 +2586,69 @@ export const descriptor = {
            "type": "uint32",
            "id": 5,
            "protoName": "max_ejection_percent"
+          },
+          "splitLocal": {
+           "type": "bool",
+           "id": 6,
+           "protoName": "split_local"
+          },
+          "consecutiveLocal": {
+           "type": "uint32",
+           "id": 7,
+           "protoName": "consecutive_local"
+          },
+          "minHealthPercent": {
+           "type": "uint32",
+           "id": 8,
+           "protoName": "min_health_percent"
+          }
+         }
+        },
+        "Locality": {
+         "fields": {
+          "disabled": {
+           "type": "bool",
+           "id": 1
+          },
+          "distribute": {
+           "rule": "repeated",
+           "type": "Distribute",
+           "id": 2
+          },
+          "failover": {
+           "rule": "repeated",
+           "type": "Failover",
+           "id": 3
+          },
+          "priority": {
+           "rule": "repeated",
+           "type": "string",
+           "id": 4
+          }
+         }
+        },
+        "Distribute": {
+         "fields": {
+          "from": {
+           "type": "string",
+           "id": 1
+          },
+          "to": {
+           "keyType": "string",
+           "type": "uint32",
+           "id": 2
+          }
+         }
+        },
+        "Failover": {
+         "fields": {
+          "from": {
+           "type": "string",
+           "id": 1
+          },
+          "to": {
+           "type": "string",
+           "id": 2
           }
          }
         }

@@ -30,11 +30,11 @@ export const ZdsVersion = {"NOT_USED":0,"V1":1} as const;
 
 export const L7PortProtocol = {"DETECT":0,"HTTP":1,"HTTP2":2,"TCP":3} as const;
 
-export const L7PathKind = {"ANY":0,"EXACT":1,"PREFIX":2,"REGEX":3} as const;
+export const L7PathKind = {"ANY":0,"EXACT":1,"PREFIX":2,"REGEX":3,"STRING_PREFIX":4} as const;
 
 export const L7PolicyAction = {"ALLOW":0,"DENY":1} as const;
 
-export const L7Balancer = {"LEAST_REQUEST":0,"ROUND_ROBIN":1,"RANDOM":2} as const;
+export const L7Balancer = {"LEAST_REQUEST":0,"ROUND_ROBIN":1,"RANDOM":2,"PASSTHROUGH":3,"RING_HASH":4,"MAGLEV":5} as const;
 
 /** istio.security.Authorization */
 export interface SecurityAuthorization {
@@ -558,8 +558,18 @@ export interface L7ServiceConfig {
   gateway: string;
   ports: L7PortConfig[];
   policies: L7AccessPolicy[];
-  traffic?: L7TrafficPolicy | null;
   forwardClientCert: boolean;
+  clusters: L7Cluster[];
+}
+
+/** ambientlite.waypoint.v1.Cluster */
+export interface L7Cluster {
+  namespace: string;
+  hostname: string;
+  port: number;
+  subset: string;
+  members: string[];
+  traffic?: L7TrafficPolicy | null;
 }
 
 /** ambientlite.waypoint.v1.PortConfig */
@@ -597,6 +607,14 @@ export interface L7RouteMatch {
   headers: L7ValueMatch[];
   query: L7ValueMatch[];
   grpc: boolean;
+  withoutHeaders: L7ValueMatch[];
+  authority?: L7ValueMatch | null;
+  scheme?: L7ValueMatch | null;
+  methodMatch?: L7ValueMatch | null;
+  ignoreCase: boolean;
+  bySource: boolean;
+  sources: string[];
+  sourceNamespace: string;
 }
 
 /** ambientlite.waypoint.v1.ValueMatch */
@@ -604,6 +622,8 @@ export interface L7ValueMatch {
   name: string;
   regex: boolean;
   value: string;
+  prefix: boolean;
+  present: boolean;
 }
 
 /** ambientlite.waypoint.v1.RouteRule */
@@ -616,6 +636,34 @@ export interface L7RouteRule {
   backendTimeoutMs: number;
   retry?: L7RetryPolicy | null;
   broken: boolean;
+  fault?: L7Fault | null;
+  direct?: L7DirectResponse | null;
+  session?: L7Session | null;
+}
+
+/** ambientlite.waypoint.v1.Fault */
+export interface L7Fault {
+  delayMs: number;
+  delayShare: number;
+  abortStatus: number;
+  abortGrpc: boolean;
+  abortGrpcStatus: number;
+  abortShare: number;
+}
+
+/** ambientlite.waypoint.v1.DirectResponse */
+export interface L7DirectResponse {
+  status: number;
+  body: Uint8Array;
+}
+
+/** ambientlite.waypoint.v1.Session */
+export interface L7Session {
+  header: string;
+  cookie: string;
+  path: string;
+  permanent: boolean;
+  absoluteTimeoutMs: number;
 }
 
 /** ambientlite.waypoint.v1.RouteBackend */
@@ -628,6 +676,8 @@ export interface L7RouteBackend {
   requestHeaders?: L7HeaderChange | null;
   responseHeaders?: L7HeaderChange | null;
   protocol: number;
+  subset: string;
+  noCluster: boolean;
 }
 
 /** ambientlite.waypoint.v1.RouteFilters */
@@ -657,8 +707,9 @@ export interface L7HeaderValue {
 export interface L7PathChange {
   full?: string | null;
   prefix?: string | null;
+  rawPrefix?: string | null;
   /** Name of the member that is set. */
-  readonly change?: "full" | "prefix";
+  readonly change?: "full" | "prefix" | "rawPrefix";
 }
 
 /** ambientlite.waypoint.v1.Redirect */
@@ -691,6 +742,8 @@ export interface L7Cors {
   headers: string[];
   expose: string[];
   maxAgeSeconds: number;
+  originMatches: L7ValueMatch[];
+  forwardUnmatched: boolean;
 }
 
 /** ambientlite.waypoint.v1.RetryPolicy */
@@ -698,6 +751,8 @@ export interface L7RetryPolicy {
   attempts: number;
   codes: number[];
   backoffMs: number;
+  on: string[];
+  sameHost: boolean;
 }
 
 /** ambientlite.waypoint.v1.AccessPolicy */
@@ -754,6 +809,39 @@ export interface L7TrafficPolicy {
   maxRequests: number;
   maxPending: number;
   maxRetries: number;
+  maxConnections: number;
+  maxRequestsPerConnection: number;
+  idleTimeoutMs: number;
+  retryBudget?: L7RetryBudget | null;
+  hash?: L7HashKey | null;
+  tableSize: number;
+  locality?: L7Locality | null;
+  upgradeH2: boolean;
+  useClientProtocol: boolean;
+}
+
+/** ambientlite.waypoint.v1.RetryBudget */
+export interface L7RetryBudget {
+  share: number;
+  minConcurrency: number;
+}
+
+/** ambientlite.waypoint.v1.HashKey */
+export interface L7HashKey {
+  header?: string | null;
+  query?: string | null;
+  sourceIp?: boolean | null;
+  cookie?: L7HashCookie | null;
+  /** Name of the member that is set. */
+  readonly key?: "header" | "query" | "sourceIp" | "cookie";
+}
+
+/** ambientlite.waypoint.v1.HashCookie */
+export interface L7HashCookie {
+  name: string;
+  path: string;
+  generate: boolean;
+  ttlMs: number;
 }
 
 /** ambientlite.waypoint.v1.OutlierDetection */
@@ -763,6 +851,29 @@ export interface L7OutlierDetection {
   intervalMs: number;
   baseEjectionMs: number;
   maxEjectionPercent: number;
+  splitLocal: boolean;
+  consecutiveLocal: number;
+  minHealthPercent: number;
+}
+
+/** ambientlite.waypoint.v1.Locality */
+export interface L7Locality {
+  disabled: boolean;
+  distribute: L7Distribute[];
+  failover: L7Failover[];
+  priority: string[];
+}
+
+/** ambientlite.waypoint.v1.Distribute */
+export interface L7Distribute {
+  from: string;
+  to: Record<string, number>;
+}
+
+/** ambientlite.waypoint.v1.Failover */
+export interface L7Failover {
+  from: string;
+  to: string;
 }
 
 /** Full protobuf name → interface. */
@@ -837,6 +948,7 @@ export interface Messages {
   'Kube.Preconditions': KubePreconditions;
   'Kube.DeleteOptions': KubeDeleteOptions;
   'ambientlite.waypoint.v1.ServiceConfig': L7ServiceConfig;
+  'ambientlite.waypoint.v1.Cluster': L7Cluster;
   'ambientlite.waypoint.v1.PortConfig': L7PortConfig;
   'ambientlite.waypoint.v1.RouteTable': L7RouteTable;
   'ambientlite.waypoint.v1.TcpRoute': L7TcpRoute;
@@ -844,6 +956,9 @@ export interface Messages {
   'ambientlite.waypoint.v1.RouteMatch': L7RouteMatch;
   'ambientlite.waypoint.v1.ValueMatch': L7ValueMatch;
   'ambientlite.waypoint.v1.RouteRule': L7RouteRule;
+  'ambientlite.waypoint.v1.Fault': L7Fault;
+  'ambientlite.waypoint.v1.DirectResponse': L7DirectResponse;
+  'ambientlite.waypoint.v1.Session': L7Session;
   'ambientlite.waypoint.v1.RouteBackend': L7RouteBackend;
   'ambientlite.waypoint.v1.RouteFilters': L7RouteFilters;
   'ambientlite.waypoint.v1.HeaderChange': L7HeaderChange;
@@ -861,5 +976,11 @@ export interface Messages {
   'ambientlite.waypoint.v1.AccessOperation': L7AccessOperation;
   'ambientlite.waypoint.v1.AccessCondition': L7AccessCondition;
   'ambientlite.waypoint.v1.TrafficPolicy': L7TrafficPolicy;
+  'ambientlite.waypoint.v1.RetryBudget': L7RetryBudget;
+  'ambientlite.waypoint.v1.HashKey': L7HashKey;
+  'ambientlite.waypoint.v1.HashCookie': L7HashCookie;
   'ambientlite.waypoint.v1.OutlierDetection': L7OutlierDetection;
+  'ambientlite.waypoint.v1.Locality': L7Locality;
+  'ambientlite.waypoint.v1.Distribute': L7Distribute;
+  'ambientlite.waypoint.v1.Failover': L7Failover;
 }

@@ -36,6 +36,19 @@ export interface TestWaypoint {
   stop(): Promise<void>;
 }
 
+/** How service `name` is to be sent to. */
+export const cluster = (
+  name: string,
+  traffic: Draft<wire.L7TrafficPolicy>,
+  more: Draft<wire.L7Cluster> = {},
+): Draft<wire.L7Cluster> => ({
+  namespace: 'shop',
+  hostname: `${name}.shop.svc.cluster.local`,
+  port: 80,
+  traffic,
+  ...more,
+});
+
 const limitMs = 5_000;
 
 export async function startTestWaypoint(

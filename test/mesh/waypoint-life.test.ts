@@ -12,7 +12,7 @@ import { systemClock, systemRandom } from '../../core/runtime/index.ts';
 import { backs, testWorkload } from '../kit/mesh.ts';
 import { claimBlock } from '../kit/addresses.ts';
 import { eventually } from '../kit/eventually.ts';
-import { startTestWaypoint, type TestWaypoint } from '../kit/waypoint.ts';
+import { cluster, startTestWaypoint, type TestWaypoint } from '../kit/waypoint.ts';
 
 const at = await claimBlock();
 const app = at(10);
@@ -120,7 +120,7 @@ describe('an endpoint whose node proxy takes the tunnel and never answers', () =
     w.feed.apply({ workloads: [{ ...workload, services: new Map([[key, new Map([[80, 80]])]]) }] });
     w.configure('mute', {
       ports: [{ port: 80, protocol: L7PortProtocol.HTTP }],
-      traffic: { connectTimeoutMs: 50 },
+      clusters: [cluster('mute', { connectTimeoutMs: 50 })],
     });
     for (let i = 0; i < 20 && asked === 0; i++) {
       const text = await w.exchange(`${vip(4)}:80`, get(`/${i}`), answers(1));

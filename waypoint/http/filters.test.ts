@@ -109,6 +109,8 @@ describe('CORS (HTTPRouteCORS)', () => {
     headers: ['x-a'],
     expose: ['x-out'],
     maxAgeSeconds: 5,
+    originMatches: [],
+    forwardUnmatched: false,
   };
   const preflight = (origin: string): RequestHead =>
     head({

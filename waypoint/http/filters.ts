@@ -43,6 +43,8 @@ export function replacePrefix(path: string, prefix: string, replacement: string)
 function changePath(path: string, prefix: string, c: wire.L7PathChange | null | undefined): string {
   if (!c) return path;
   if (c.change === 'full' || typeof c.full === 'string') return c.full || '/';
+  // Characters for characters (VirtualService).
+  if (typeof c.rawPrefix === 'string') return c.rawPrefix + path.slice(prefix.length) || '/';
   return replacePrefix(path, prefix, c.prefix ?? '');
 }
 
@@ -101,10 +103,14 @@ const joined = (values: readonly string[], asked: string | undefined, credential
   return credentials ? (asked ?? '') : '*';
 };
 
-export function cors(head: RequestHead, c: wire.L7Cors): CorsAnswer {
+export function cors(
+  head: RequestHead,
+  c: wire.L7Cors,
+  knows: (origin: string) => boolean = (o) => c.origins.some((p) => originMatches(p, o)),
+): CorsAnswer {
   const origin = headerOf(head.headers, 'origin');
   if (origin === undefined) return { do: 'forward', headers: [] };
-  const known = c.origins.some((p) => originMatches(p, origin));
+  const known = knows(origin);
   const method = headerOf(head.headers, 'access-control-request-method');
   const basic: [string, string][] = known
     ? [
@@ -119,6 +125,7 @@ export function cors(head: RequestHead, c: wire.L7Cors): CorsAnswer {
   if (head.method !== 'OPTIONS' || method === undefined) {
     return { do: 'forward', headers: [...basic, ...expose] };
   }
+  if (!known && c.forwardUnmatched) return { do: 'forward', headers: [] };
   const headers: [string, string][] = [...basic];
   if (known) {
     const asked = headerOf(head.headers, 'access-control-request-headers');

@@ -1,25 +1,18 @@
 // Carries a request to an endpoint and its answer back. The one loop is the retry, bounded by attempts and
 // only while no answer has gone downstream (style-models.md 6.2).
-import type { Readable, Writable } from 'node:stream';
 import { fromUnknown, printIpPort } from '../../core/base/index.ts';
-import { pump } from '../../core/hbone/index.ts';
-import type { NamespacedHost, WorkloadUid } from '../../core/model/index.ts';
+import type { WorkloadUid } from '../../core/model/index.ts';
+import type { Result } from '../balance/outlier.ts';
 import type { WaypointContext } from '../context.ts';
-import type { Backend } from '../l7/backend.ts';
+import type { Cluster } from '../l7/cluster.ts';
 import { type Attempted, UpstreamFailure } from '../upstream/attempt.ts';
 import { RequestBody } from '../upstream/body.ts';
-import { pickBackend, pickTarget } from '../upstream/pick.ts';
+import { clusterEndpoints, pickTarget } from '../upstream/pick.ts';
 import type { Endpoint } from '../upstream/tunnels.ts';
-import {
-  type Exchange,
-  headerOf,
-  type HeaderList,
-  type LocalReply,
-  type RequestHead,
-} from './exchange.ts';
-import { changeHeaders, changeRequest } from './filters.ts';
-import { cleanResponse, setHeader } from './headers.ts';
-import { reply, serverName } from './local-reply.ts';
+import { type Exchange, headerOf, type LocalReply, type ResponseHead } from './exchange.ts';
+import { httpOfGrpc, reply } from './local-reply.ts';
+import { mirror } from './mirror.ts';
+import { respond } from './respond.ts';
 import {
   type Happened,
   retryDelay,
@@ -28,42 +21,7 @@ import {
   type RetryRules,
   triesAllowed,
 } from './retry.ts';
-
-interface Way {
-  readonly service: NamespacedHost;
-  readonly port: number;
-  readonly protocol: 'http' | 'http2';
-  readonly head: RequestHead;
-  readonly change: (headers: HeaderList) => HeaderList;
-}
-
-const noCluster = reply(500, '', 'NC', 'cluster_not_found', { grpcStatus: 14 });
-
-function protocolOf(declared: Backend['protocol'], head: RequestHead): 'http' | 'http2' {
-  if (head.upgrade !== undefined) return 'http';
-  if (declared === 'http2') return 'http2';
-  return declared === 'detect' && head.version === '2' ? 'http2' : 'http';
-}
-
-function wayOf(ctx: WaypointContext, x: Exchange): Way | undefined {
-  const { rule, connection: c } = x;
-  if (!rule) {
-    const protocol = protocolOf(c.port.protocol, x.upstream);
-    const own = { service: c.service.key, port: c.port.port, protocol };
-    return { ...own, head: x.upstream, change: (h) => h };
-  }
-  const backend = pickBackend(ctx, rule.backends);
-  if (!backend || backend.invalid) return undefined;
-  const { requestHeaders, responseHeaders } = backend;
-  const head = requestHeaders ? changeRequest(x.upstream, requestHeaders) : x.upstream;
-  return {
-    service: backend.service,
-    port: backend.port,
-    protocol: protocolOf(backend.protocol, x.upstream),
-    head,
-    change: (h) => (responseHeaders ? changeHeaders(h, responseHeaders) : h),
-  };
-}
+import { type Way, wayOf } from './way.ts';
 
 type Tried =
   | { readonly ok: true; readonly attempted: Attempted; readonly endpoint: Endpoint }
@@ -75,14 +33,14 @@ type Tried =
 /** A phase: answers by itself only when no upstream answer can be had. */
 export async function forward(ctx: WaypointContext, x: Exchange): Promise<LocalReply | undefined> {
   const way = wayOf(ctx, x);
-  if (!way) return noCluster;
-  x.outcome.backend = way.service;
+  if ('status' in way) return way;
+  x.outcome.backend = way.cluster.service;
   const body = new RequestBody(
     x.head.hasBody ? x.down.body : undefined,
     ctx.config.retryBufferBytes,
   );
   const limit = requestLimit(ctx, x, body);
-  mirror(ctx, x, way);
+  mirror(ctx, x, way, body);
   try {
     return await tryAll(ctx, x, way, body, limit.signal);
   } finally {
@@ -117,20 +75,27 @@ async function tryAll(
 ): Promise<LocalReply | undefined> {
   const rules = retryRules(x.rule?.retry);
   const tried = new Set<WorkloadUid>();
+  const breaker = ctx.clusters.breaker(way.cluster);
+  let retrying: (() => void) | undefined;
   for (let n = 1; ; n++) {
     x.outcome.attempts = n;
-    const result = await tryOnce(ctx, x, way, body, limit, tried);
+    const result = await tryOnce(ctx, x, way, body, limit, rules.sameHost ? new Set() : tried);
+    retrying?.();
+    retrying = undefined;
     const happened = happenedOf(result);
     const again = happened && retryReason(rules, happened);
     const may = again !== undefined && body.replayable && !limit.aborted && !x.down.gone.aborted;
-    if (may && n <= triesAllowed(rules, happened) && x.head.upgrade === undefined) {
+    const left = may && n <= triesAllowed(rules, happened) && x.head.upgrade === undefined;
+    if (left) retrying = breaker.take('retries', way.cluster.policy.breaker);
+    if (left && retrying) {
       if (result.ok) drop(result.attempted);
-      ctx.reports.metrics.retries.add({ destination_service: way.service, after: again });
+      const service = way.cluster.service;
+      ctx.reports.metrics.retries.add({ destination_service: service, after: again });
       await pause(ctx, rules, n, [limit, x.down.gone]);
       continue;
     }
     if (result.ok) {
-      await respond(ctx, x, way, result.attempted, limit);
+      await respond(ctx, x, way, result.endpoint.workload, result.attempted, limit);
       return undefined;
     }
     return failed(x, result.failure, n, again !== undefined);
@@ -177,8 +142,16 @@ async function tryOnce(
   tried: Set<WorkloadUid>,
 ): Promise<Tried> {
   if (limit.aborted) return { ok: false, failure: 'timeout' };
-  const endpoint = pickTarget(ctx, way.service, way.port, tried);
-  if (!endpoint) return { ok: false, failure: 'none' };
+  const { cluster, hash, pinned } = way;
+  const breaker = ctx.clusters.breaker(cluster);
+  const request = breaker.take('requests', cluster.policy.breaker);
+  if (!request) return { ok: false, failure: new UpstreamFailure('overflow') };
+  const wanted = x.connection.target;
+  const endpoint = pickTarget(ctx, cluster, { tried, hash, pinned, wanted });
+  if (!endpoint) {
+    request();
+    return { ok: false, failure: 'none' };
+  }
   const { uid } = endpoint.workload;
   tried.add(uid);
   x.outcome.endpoint = endpoint.workload;
@@ -187,11 +160,17 @@ async function tryOnce(
   const ms = x.rule?.backendTimeoutMs ?? 0;
   const timer =
     ms > 0 ? ctx.clock.after(ms, () => perTry.abort(new Error('per-try timeout'))) : undefined;
-  const ended = ctx.health.started(way.service, uid);
+  const running = ctx.clusters.started(cluster, uid);
+  const ended = (): void => {
+    running();
+    request();
+  };
   const began = ctx.clock.monotonic();
   try {
     const attempted = await ctx.upstreams.attempt({
       endpoint,
+      cluster,
+      breaker,
       protocol: way.protocol,
       head: way.head,
       body,
@@ -200,19 +179,19 @@ async function tryOnce(
       serviceHost: x.connection.service.hostname,
       traceparent: x.connection.traceparent,
       signal: AbortSignal.any([limit, perTry.signal, x.down.gone]),
-      connectTimeoutMs: x.connection.service.traffic?.connectTimeoutMs ?? 0,
       inform: (head) => x.down.inform(head),
     });
     timer?.cancel();
     attempted.body.once('close', ended);
     x.outcome.upstreamMs = ctx.clock.monotonic() - began;
-    note(ctx, x, way, uid, attempted.head.status);
+    note(ctx, cluster, uid, { kind: 'answer', status: statusOf(attempted.head) });
     return { ok: true, attempted, endpoint };
   } catch (caught) {
     timer?.cancel();
     ended();
     if (x.down.gone.aborted) return { ok: false, failure: new UpstreamFailure('gone') };
-    note(ctx, x, way, uid, 503);
+    const counts = !(caught instanceof UpstreamFailure) || !notTheirs.has(caught.kind);
+    if (counts) note(ctx, cluster, uid, { kind: 'local' });
     if (limit.aborted) return { ok: false, failure: 'timeout' };
     if (perTry.signal.aborted) return { ok: false, failure: 'per-try-timeout' };
     const failure =
@@ -223,16 +202,23 @@ async function tryOnce(
   }
 }
 
-function note(ctx: WaypointContext, x: Exchange, way: Way, uid: WorkloadUid, status: number): void {
-  const ejected = ctx.health.outcome({
-    service: way.service,
-    uid,
-    result: status >= 502 && status <= 504 ? 'gateway' : status >= 500 ? '5xx' : 'ok',
-    policy: x.connection.service.traffic?.outlier ?? undefined,
-    endpoints: ctx.view.endpoints(way.service).size,
-    nowMs: ctx.clock.monotonic(),
-  });
-  if (ejected) ctx.log.info('endpoint ejected', { endpoint: uid, service: way.service });
+/** Failures that say nothing about the endpoint. */
+const notTheirs: ReadonlySet<string> = new Set(['overflow', 'gone', 'stale']);
+
+/** gRPC tells its status in the headers of an answer without a body. */
+function statusOf(head: ResponseHead): number {
+  const grpc = headerOf(head.headers, 'grpc-status');
+  return grpc === undefined ? head.status : httpOfGrpc(Number(grpc));
+}
+
+function note(ctx: WaypointContext, cluster: Cluster, uid: WorkloadUid, result: Result): void {
+  if (!cluster.policy.outlier) return;
+  const endpoints = clusterEndpoints(ctx, cluster).length;
+  const ejected = ctx.clusters.outcome(cluster, uid, result, endpoints);
+  if (!ejected) return;
+  const { why, forMs } = ejected;
+  ctx.log.info('endpoint ejected', { endpoint: uid, cluster: cluster.key, why, forMs });
+  ctx.reports.metrics.ejections.add({ destination_service: cluster.service, after: why });
 }
 
 function failed(
@@ -254,129 +240,9 @@ function failed(
   const text = `upstream connect error or disconnect/reset before headers. ${again}: ${f.message}`;
   const details = `upstream_reset_before_response_started{${f.message.replaceAll(' ', '_')}}`;
   const status = f.kind === 'protocol' ? 502 : 503;
+  if (f.kind === 'overflow') {
+    return reply(status, text, flags, details, { headers: [['x-envoy-overloaded', 'true']] });
+  }
   if (f.fault?.policy !== undefined) x.outcome.policy = f.fault.policy;
   return reply(status, text, flags, details, f.fault ? { reason: f.fault.code } : {});
-}
-
-const bodiless = (x: Exchange, status: number): boolean =>
-  x.head.method === 'HEAD' || status === 204 || status === 304;
-
-async function respond(
-  ctx: WaypointContext,
-  x: Exchange,
-  way: Way,
-  a: Attempted,
-  limit: AbortSignal,
-): Promise<void> {
-  const { outcome, down } = x;
-  outcome.status = a.head.status;
-  outcome.details = 'via_upstream';
-  let headers = cleanResponse(a.head.headers);
-  headers = way.change(headers);
-  for (const change of x.responseHeaders) headers = change(headers);
-  headers = setHeader(headers, 'server', serverName);
-  headers = setHeader(
-    headers,
-    'x-envoy-upstream-service-time',
-    String(Math.round(outcome.upstreamMs ?? 0)),
-  );
-  if (headerOf(headers, 'date') === undefined) {
-    headers = setHeader(headers, 'date', new Date(ctx.clock.now()).toUTCString());
-  }
-  outcome.grpcStatus = headerOf(headers, 'grpc-status') ?? '';
-  const head = { status: a.head.status, headers };
-  if (a.switched) {
-    const joined = pump(down.switch(head), a.switched);
-    const cut = (): void => joined.abort(new Error('draining'));
-    limit.addEventListener('abort', cut, { once: true });
-    await joined.done;
-    outcome.bytesSent = joined.counts.farToNear;
-    return;
-  }
-  const end = a.ended === true || (bodiless(x, head.status) && way.protocol === 'http2');
-  const sink = down.respond(head, end);
-  if (end) {
-    a.body.on('error', () => {});
-    a.body.resume();
-    return;
-  }
-  const cut = await copy(a, sink, x);
-  if (!cut) return;
-  const timedOut = limit.aborted;
-  outcome.flags = down.gone.aborted ? 'DC' : timedOut ? 'UT' : 'UC';
-  outcome.details = down.gone.aborted
-    ? 'downstream_remote_disconnect'
-    : 'upstream_reset_after_response_started';
-  a.abort();
-  down.abort();
-}
-
-/** With back-pressure; true = it did not end in order. */
-function copy(a: Attempted, to: Writable, x: Exchange): Promise<boolean> {
-  const from: Readable = a.body;
-  return new Promise((resolve) => {
-    let over = false;
-    const done = (cut: boolean): void => {
-      if (over) return;
-      over = true;
-      resolve(cut);
-    };
-    from.on('data', (chunk: Buffer) => {
-      x.outcome.bytesSent += chunk.length;
-      if (to.destroyed) return;
-      if (!to.write(chunk)) {
-        from.pause();
-        to.once('drain', () => from.resume());
-      }
-    });
-    from.on('end', () => {
-      if ('complete' in from && from.complete === false) return done(true);
-      if ('rstCode' in from && typeof from.rstCode === 'number' && from.rstCode !== 0)
-        return done(true);
-      const trailers = a.trailers();
-      x.down.trail(trailers);
-      const status = headerOf(trailers, 'grpc-status');
-      if (status !== undefined) x.outcome.grpcStatus = status;
-      to.end(() => done(false));
-    });
-    from.on('error', () => done(true));
-    from.on('close', () => {
-      if (!from.readableEnded) done(true);
-    });
-    to.on('error', () => done(true));
-    to.on('close', () => done(!to.writableFinished));
-  });
-}
-
-/** Copies go to one endpoint each; nobody waits for them, nobody hears of their failures. */
-function mirror(ctx: WaypointContext, x: Exchange, way: Way): void {
-  for (const { backend, share } of x.rule?.mirrors ?? []) {
-    if (ctx.random.next() >= share || x.head.upgrade !== undefined) continue;
-    const endpoint = pickTarget(ctx, backend.service, backend.port, new Set());
-    if (!endpoint) continue;
-    const body = new RequestBody(
-      x.head.hasBody ? x.down.body : undefined,
-      ctx.config.retryBufferBytes,
-    );
-    ctx.upstreams
-      .attempt({
-        endpoint,
-        protocol: protocolOf(backend.protocol, x.upstream),
-        head: way.head,
-        body,
-        trailers: () => [],
-        client: x.connection.source,
-        serviceHost: x.connection.service.hostname,
-        traceparent: x.connection.traceparent,
-        signal: AbortSignal.timeout(30_000),
-        inform: () => {},
-      })
-      .then(
-        (a) => {
-          a.body.on('error', () => {});
-          a.body.resume();
-        },
-        () => {},
-      );
-  }
 }

@@ -20,6 +20,13 @@ const grpcOf: Readonly<Record<number, number>> = {
   504: 14,
 };
 
+const httpStatuses = [
+  200, 499, 500, 400, 504, 404, 409, 403, 429, 400, 409, 400, 501, 500, 503, 500, 401,
+];
+
+/** gRPC status → HTTP status. */
+export const httpOfGrpc = (grpc: number): number => httpStatuses[grpc] ?? 500;
+
 const percent = (text: string): string =>
   Array.from(text, (c) => (c >= ' ' && c <= '~' && c !== '%' ? c : encodeURIComponent(c))).join('');
 

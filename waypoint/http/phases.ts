@@ -2,7 +2,7 @@
 import { normalisePath } from './path.ts';
 import { MeshError, newTraceparent, printable } from '../../core/base/index.ts';
 import type { WaypointContext } from '../context.ts';
-import type { RouteTable } from '../l7/routes.ts';
+import type { CompiledRule, RouteTable } from '../l7/routes.ts';
 import {
   type Downstream,
   type Exchange,
@@ -13,6 +13,7 @@ import {
   type RequestHead,
 } from './exchange.ts';
 import { changeHeaders, changeRequest, cors, redirect, rewrite } from './filters.ts';
+import { inject } from './fault.ts';
 import { forward } from './forward.ts';
 import { cleanRequest, setHeader } from './headers.ts';
 import { renderReply, reply } from './local-reply.ts';
@@ -67,7 +68,9 @@ export function tableFor(c: L7Connection): RouteTable | undefined {
 }
 
 function route(_ctx: WaypointContext, x: Exchange): undefined {
-  x.rule = tableFor(x.connection)?.find(x.head);
+  const { peer, sourceWorkload } = x.connection;
+  const namespace = peer.identity?.namespace ?? '';
+  x.rule = tableFor(x.connection)?.find(x.head, { uid: sourceWorkload?.uid ?? '', namespace });
   if (x.rule) x.outcome.route = x.rule.name;
 }
 
@@ -99,9 +102,9 @@ function filters(_ctx: WaypointContext, x: Exchange): LocalReply | undefined {
   if (!rule) return tableFor(c) ? notFound : undefined;
   if (rule.broken) return reply(500, '', 'NC', 'cluster_not_found');
   const f = rule.filters;
-  if (!f) return undefined;
+  if (!f) return directOf(rule);
   if (f.cors) {
-    const answer = cors(x.head, f.cors);
+    const answer = cors(x.head, f.cors, rule.corsOrigin);
     if (answer.do === 'reply') return answer.reply;
     const { headers } = answer;
     x.responseHeaders.push((h) => [
@@ -110,6 +113,12 @@ function filters(_ctx: WaypointContext, x: Exchange): LocalReply | undefined {
     ]);
   }
   if (f.redirect) return redirect(x.head, rule.prefix, f.redirect, c.target.port);
+  const direct = directOf(rule);
+  if (direct) {
+    const { responseHeaders } = f;
+    if (responseHeaders) x.responseHeaders.push((h) => changeHeaders(h, responseHeaders));
+    return direct;
+  }
   if (f.requestHeaders) x.upstream = changeRequest(x.upstream, f.requestHeaders);
   if (f.rewrite) x.upstream = rewrite(x.upstream, rule.prefix, f.rewrite);
   const { responseHeaders } = f;
@@ -117,13 +126,20 @@ function filters(_ctx: WaypointContext, x: Exchange): LocalReply | undefined {
   return undefined;
 }
 
-const phases: readonly Phase[] = [sanitise, route, authorize, filters, forward];
+function directOf({ direct }: CompiledRule): LocalReply | undefined {
+  if (!direct) return undefined;
+  return reply(direct.status, Buffer.from(direct.body).toString('utf8'), '-', 'direct_response');
+}
+
+const phases: readonly Phase[] = [sanitise, route, authorize, inject, filters, forward];
 
 function send(ctx: WaypointContext, x: Exchange, local: LocalReply): void {
   const { outcome, down } = x;
   const rendered = renderReply(x.head, local, new Date(ctx.clock.now()).toUTCString());
   outcome.status = rendered.head.status;
-  outcome.flags = local.flags;
+  // A delay that was put in is told beside what came of the request.
+  const marks = [outcome.flags, local.flags].filter((f) => f !== '-');
+  outcome.flags = marks.length > 0 ? marks.join(',') : '-';
   outcome.details = local.details;
   outcome.grpcStatus = rendered.grpcStatus;
   if (local.reason) outcome.reason = local.reason;
@@ -141,7 +157,7 @@ function send(ctx: WaypointContext, x: Exchange, local: LocalReply): void {
   const none = rendered.body === '' || x.head.method === 'HEAD';
   const sink = down.respond({ status: rendered.head.status, headers }, none);
   if (none) return;
-  outcome.bytesSent = rendered.body.length;
+  outcome.bytesSent = Buffer.byteLength(rendered.body);
   sink.end(rendered.body);
 }
 

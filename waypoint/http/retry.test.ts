@@ -3,7 +3,13 @@ import { describe, test } from 'node:test';
 import { seededRandom } from '../../core/base/index.ts';
 import { type Happened, retryDelay, retryReason, retryRules } from './retry.ts';
 
-const own = retryRules({ attempts: 3, codes: [500, 503], backoffMs: 100 });
+const own = retryRules({
+  attempts: 3,
+  codes: [500, 503],
+  backoffMs: 100,
+  on: [],
+  sameHost: false,
+});
 const standard = retryRules(undefined);
 const answered = (status: number, ...headers: [string, string][]): Happened => ({
   kind: 'answered',

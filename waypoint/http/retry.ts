@@ -15,6 +15,10 @@ export interface RetryRules {
   readonly patience: number;
   /** Tries that ran out of time are tried again; only where a route asks for retries. */
   readonly perTry: boolean;
+  /** Istio's retryOn; absent = what Gateway API asks for. */
+  readonly on: ReadonlySet<string> | undefined;
+  /** Endpoints that failed are not avoided. */
+  readonly sameHost: boolean;
 }
 
 const defaults: RetryRules = {
@@ -23,6 +27,8 @@ const defaults: RetryRules = {
   backoffMs: 25,
   patience: 2,
   perTry: false,
+  on: undefined,
+  sameHost: false,
 };
 const patienceMs = 200;
 
@@ -34,6 +40,8 @@ export function retryRules(r: wire.L7RetryPolicy | undefined): RetryRules {
     backoffMs: r.backoffMs || defaults.backoffMs,
     patience: 0,
     perTry: true,
+    on: r.on.length > 0 ? new Set(r.on) : undefined,
+    sameHost: r.sameHost,
   };
 }
 
@@ -41,11 +49,59 @@ export type Happened =
   | { readonly kind: 'failed'; readonly failure: FailureKind | 'per-try-timeout' }
   | { readonly kind: 'answered'; readonly status: number; readonly headers: HeaderList };
 
-/** gRPC: cancelled, unavailable. */
+const grpcNames: Readonly<Record<string, string>> = {
+  '1': 'cancelled',
+  '4': 'deadline-exceeded',
+  '8': 'resource-exhausted',
+  '13': 'internal',
+  '14': 'unavailable',
+};
+/** Without a policy of its own. */
 const grpcCodes = new Set(['1', '14']);
+
+const named = (on: ReadonlySet<string>, ...names: string[]): string | undefined =>
+  names.find((n) => on.has(n));
+
+/** By Istio's names (waypoint-l7.md 5.6). */
+function namedReason(on: ReadonlySet<string>, rules: RetryRules, h: Happened): string | undefined {
+  if (h.kind === 'failed') {
+    switch (h.failure) {
+      case 'connect':
+      case 'timeout':
+        return named(
+          on,
+          'connect-failure',
+          '5xx',
+          'gateway-error',
+          'reset',
+          'reset-before-request',
+        );
+      case 'refused-stream':
+        return named(on, 'refused-stream', '5xx', 'gateway-error', 'reset');
+      case 'stale':
+        return 'stale-connection';
+      case 'termination':
+      case 'reset':
+      case 'per-try-timeout':
+        return named(on, '5xx', 'gateway-error', 'reset');
+      default:
+        return undefined;
+    }
+  }
+  const { status, headers } = h;
+  if (headerOf(headers, 'x-envoy-overloaded') !== undefined) return undefined;
+  if (headerOf(headers, 'x-envoy-ratelimited') !== undefined) return named(on, 'envoy-ratelimited');
+  const grpc = grpcNames[headerOf(headers, 'grpc-status') ?? ''];
+  if (grpc !== undefined && on.has(grpc)) return grpc;
+  if (status >= 500 && on.has('5xx')) return '5xx';
+  if (status >= 502 && status <= 504 && on.has('gateway-error')) return 'gateway-error';
+  if (status === 409 && on.has('retriable-4xx')) return 'retriable-4xx';
+  return rules.codes.has(status) ? 'retriable-status-codes' : undefined;
+}
 
 /** Why another try would be right, or `undefined`. */
 export function retryReason(rules: RetryRules, h: Happened): string | undefined {
+  if (rules.on) return namedReason(rules.on, rules, h);
   if (h.kind === 'failed') {
     switch (h.failure) {
       case 'connect':

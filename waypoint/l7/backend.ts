@@ -1,15 +1,17 @@
 // Where a route sends to, prepared.
-import { type NamespacedHost, namespacedHost } from '../../core/model/index.ts';
+import { namespacedHost } from '../../core/model/index.ts';
 import { L7PortProtocol } from '../../core/proto/index.ts';
 import type * as wire from '../../core/proto/index.ts';
+import type { Cluster } from './cluster.ts';
+import type { CompileContext } from './faults.ts';
 
 export type PortClass = 'detect' | 'http' | 'http2' | 'tcp';
 
 export interface Backend {
-  readonly service: NamespacedHost;
-  readonly port: number;
+  readonly cluster: Cluster;
   readonly weight: number;
-  readonly invalid: boolean;
+  /** Leads nowhere: answered 500, or 503 where only the subset is missing. */
+  readonly invalid: false | 500 | 503;
   readonly protocol: PortClass;
   readonly requestHeaders: wire.L7HeaderChange | undefined;
   readonly responseHeaders: wire.L7HeaderChange | undefined;
@@ -24,12 +26,11 @@ const classes: Record<number, PortClass> = {
 
 export const classOf = (protocol: number): PortClass => classes[protocol] ?? 'detect';
 
-export function compileBackend(b: wire.L7RouteBackend): Backend {
+export function compileBackend(b: wire.L7RouteBackend, c: CompileContext): Backend {
   return {
-    service: namespacedHost(b.namespace, b.hostname),
-    port: b.port,
+    cluster: c.cluster(namespacedHost(b.namespace, b.hostname), b.port, b.subset),
     weight: b.weight,
-    invalid: b.invalid,
+    invalid: b.invalid ? 500 : b.noCluster ? 503 : false,
     protocol: classOf(b.protocol),
     requestHeaders: b.requestHeaders ?? undefined,
     responseHeaders: b.responseHeaders ?? undefined,

@@ -4,12 +4,15 @@ import type * as wire from '../../core/proto/index.ts';
 import { type NamespacedHost, namespacedHost } from '../../core/model/index.ts';
 import { type CompiledAccess, compileAccess } from './access.ts';
 import { type Backend, classOf, compileBackend, type PortClass } from './backend.ts';
-import { Faults } from './faults.ts';
+import { type Cluster, clusterKey, compileCluster, defaultCluster } from './cluster.ts';
+import { type CompileContext, Faults } from './faults.ts';
 import { compileTable, type RouteTable } from './routes.ts';
 
 export interface CompiledPort {
   readonly port: number;
   readonly protocol: PortClass;
+  /** The service itself. */
+  readonly cluster: Cluster;
   /** Absent = straight to the service. */
   readonly routes: RouteTable | undefined;
   /** By the caller's namespace. */
@@ -23,21 +26,24 @@ export interface CompiledService {
   readonly hostname: string;
   readonly ports: ReadonlyMap<number, CompiledPort>;
   readonly access: CompiledAccess;
-  readonly traffic: wire.L7TrafficPolicy | undefined;
+  readonly clusters: ReadonlyMap<string, Cluster>;
   readonly forwardClientCert: boolean;
 }
 
-function compilePort(p: wire.L7PortConfig, faults: Faults): CompiledPort {
+function compilePort(p: wire.L7PortConfig, key: NamespacedHost, c: CompileContext): CompiledPort {
   const consumers = new Map<string, RouteTable>();
   for (const [namespace, table] of Object.entries(p.consumerRoutes)) {
-    consumers.set(namespace, compileTable(table, faults));
+    consumers.set(namespace, compileTable(table, c));
   }
   return {
     port: p.port,
     protocol: classOf(p.protocol),
-    routes: p.routes ? compileTable(p.routes, faults) : undefined,
+    cluster: c.cluster(key, p.port, ''),
+    routes: p.routes ? compileTable(p.routes, c) : undefined,
     consumers,
-    tcp: p.tcp ? { name: p.tcp.name, backends: p.tcp.backends.map(compileBackend) } : undefined,
+    tcp: p.tcp
+      ? { name: p.tcp.name, backends: p.tcp.backends.map((b) => compileBackend(b, c)) }
+      : undefined,
   };
 }
 
@@ -47,14 +53,26 @@ export function compileService(
 ): { readonly service: CompiledService } | { readonly faults: readonly string[] } {
   const faults = new Faults();
   if (c.namespace === '' || c.hostname === '') faults.add('a namespace and a hostname are needed');
-  const ports = new Map(c.ports.map((p) => [p.port, compilePort(p, faults)]));
+  const key = namespacedHost(c.namespace, c.hostname);
+  const clusters = new Map(
+    c.clusters.map((given) => {
+      const made = compileCluster(given, faults);
+      return [made.key, made] as const;
+    }),
+  );
+  const context: CompileContext = {
+    faults,
+    cluster: (s, port, subset) =>
+      clusters.get(clusterKey(s, port, subset)) ?? defaultCluster(s, port, subset),
+  };
+  const ports = new Map(c.ports.map((p) => [p.port, compilePort(p, key, context)]));
   const service: CompiledService = {
-    key: namespacedHost(c.namespace, c.hostname),
+    key,
     namespace: c.namespace,
     hostname: c.hostname,
     ports,
     access: compileAccess(c.policies, faults),
-    traffic: c.traffic ?? undefined,
+    clusters,
     forwardClientCert: c.forwardClientCert,
   };
   return faults.all.length > 0 ? { faults: faults.all } : { service };

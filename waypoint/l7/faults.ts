@@ -1,4 +1,6 @@
 // What could not be read of one resource, gathered while it is compiled.
+import type { NamespacedHost } from '../../core/model/index.ts';
+import type { Cluster } from './cluster.ts';
 import { type LinearRegex, linearRegex } from '../http/regex.ts';
 
 export class Faults {
@@ -14,4 +16,11 @@ export class Faults {
     this.add(`regular expression ${JSON.stringify(pattern.slice(0, 80))}: ${made.refused}`);
     return () => false;
   }
+}
+
+/** What every part of a service is compiled with. */
+export interface CompileContext {
+  readonly faults: Faults;
+  /** The cluster as configured, else with defaults. */
+  cluster(service: NamespacedHost, port: number, subset: string): Cluster;
 }

@@ -2,7 +2,17 @@
 // back-pressure to the caller. Past the limit there is no further attempt.
 import type { Readable, Writable } from 'node:stream';
 
-export class RequestBody {
+/** What a try sends. */
+export interface AttemptBody {
+  readonly isEmpty: boolean;
+  attach(sink: Writable): void;
+  detach(): void;
+}
+
+/** A copy that lags further behind than this is given up. */
+const copyLimit = 1 << 20;
+
+export class RequestBody implements AttemptBody {
   readonly #source: Readable | undefined;
   readonly #limit: number;
   #kept: Buffer[] = [];
@@ -10,7 +20,7 @@ export class RequestBody {
   #overflow = false;
   #ended = false;
   #sink: Writable | undefined;
-  #onEnd: (() => void) | undefined;
+  readonly #copies = new Set<Copy>();
   bytes = 0;
 
   /** `source` absent = no body. */
@@ -45,6 +55,7 @@ export class RequestBody {
 
   #take(chunk: Buffer): void {
     this.bytes += chunk.length;
+    for (const c of this.#copies) if (!c.take(chunk)) this.#copies.delete(c);
     if (!this.#overflow && this.#keptBytes + chunk.length <= this.#limit) {
       this.#kept.push(chunk);
       this.#keptBytes += chunk.length;
@@ -66,18 +77,30 @@ export class RequestBody {
   }
 
   #finish(): void {
+    for (const c of this.#copies) c.finish();
+    this.#copies.clear();
+    this.#end();
+  }
+
+  #end(): void {
     const sink = this.#sink;
     if (!sink || sink.destroyed || sink.writableEnded) return;
-    this.#onEnd?.();
     sink.end();
   }
 
-  /** Sends what is kept, then what comes. `onEnd` runs before the sink is ended (trailers). */
-  attach(sink: Writable, onEnd: () => void = () => {}): void {
+  /** The same bytes for somebody nobody waits for; made before any have come. */
+  copy(): AttemptBody {
+    const copy = new Copy(this.isEmpty);
+    if (!this.#ended) this.#copies.add(copy);
+    else copy.finish();
+    return copy;
+  }
+
+  /** Sends what is kept, then what comes. */
+  attach(sink: Writable): void {
     this.#sink = sink;
-    this.#onEnd = onEnd;
     for (const chunk of this.#kept) sink.write(chunk);
-    if (this.#ended) this.#finish();
+    if (this.#ended) this.#end();
     else this.#source?.resume();
   }
 
@@ -94,5 +117,56 @@ export class RequestBody {
     this.#kept = [];
     this.#source?.removeAllListeners('data');
     this.#source?.resume();
+  }
+}
+
+class Copy implements AttemptBody {
+  readonly isEmpty: boolean;
+  #waiting: Buffer[] = [];
+  #bytes = 0;
+  #sink: Writable | undefined;
+  #over = false;
+  #failed = false;
+
+  constructor(isEmpty: boolean) {
+    this.isEmpty = isEmpty;
+  }
+
+  /** False = given up. */
+  take(chunk: Buffer): boolean {
+    if (this.#failed) return false;
+    const behind = this.#sink ? this.#sink.writableLength : this.#bytes;
+    if (behind + chunk.length > copyLimit) {
+      this.detach();
+      this.#sink?.destroy();
+      return false;
+    }
+    if (this.#sink) this.#sink.write(chunk);
+    else {
+      this.#waiting.push(chunk);
+      this.#bytes += chunk.length;
+    }
+    return true;
+  }
+
+  finish(): void {
+    this.#over = true;
+    if (this.#sink && !this.#sink.destroyed) this.#sink.end();
+  }
+
+  attach(sink: Writable): void {
+    this.#sink = sink;
+    if (this.#failed) {
+      sink.destroy();
+      return;
+    }
+    for (const chunk of this.#waiting) sink.write(chunk);
+    this.#waiting = [];
+    if (this.#over) sink.end();
+  }
+
+  detach(): void {
+    this.#failed = true;
+    this.#waiting = [];
   }
 }

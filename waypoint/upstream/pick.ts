@@ -1,14 +1,14 @@
-// Backend and endpoint of one attempt: weights between backends, then readiness, locality and load among a
-// service's endpoints; those ejected or just tried are left out while there are others.
-import { weightedPick } from '../../core/base/index.ts';
+// Backend and endpoint of one attempt: weights between backends, then the cluster's own choice among its endpoints.
+import { type IpPort, weightedPick } from '../../core/base/index.ts';
 import {
-  type NamespacedHost,
   pickAddress,
-  pickEndpoint,
+  serviceEndpoints,
+  type Listed,
   type WorkloadUid,
 } from '../../core/model/index.ts';
 import type { WaypointContext } from '../context.ts';
 import type { Backend } from '../l7/backend.ts';
+import type { Cluster } from '../l7/cluster.ts';
 import type { Endpoint } from './tunnels.ts';
 
 export function pickBackend(ctx: WaypointContext, all: readonly Backend[]): Backend | undefined {
@@ -19,29 +19,54 @@ export function pickBackend(ctx: WaypointContext, all: readonly Backend[]): Back
   );
 }
 
+export interface TargetWish {
+  readonly tried: ReadonlySet<WorkloadUid>;
+  readonly hash?: bigint | undefined;
+  /** Where a session wants to go; taken while it is there and ready. */
+  readonly pinned?: ((uid: WorkloadUid) => boolean) | undefined;
+  /** The address the caller used, for PASSTHROUGH. */
+  readonly wanted?: IpPort;
+}
+
+/** Everything that a cluster could send to, ready or not. */
+export function clusterEndpoints(ctx: WaypointContext, c: Cluster): Listed[] {
+  const service = ctx.view.service(c.service);
+  if (!service) return [];
+  const all = serviceEndpoints(ctx.view, service, c.port, ctx.self());
+  const { members } = c;
+  return members ? all.filter((l) => members.has(l.workload.uid)) : all;
+}
+
 /** `undefined` = none is fit. */
 export function pickTarget(
   ctx: WaypointContext,
-  service: NamespacedHost,
-  port: number,
-  tried: ReadonlySet<WorkloadUid>,
+  c: Cluster,
+  wish: TargetWish,
 ): Endpoint | undefined {
-  const found = ctx.view.service(service);
-  if (!found) return undefined;
-  const ejected = ctx.health.ejected(service, ctx.clock.monotonic());
+  const service = ctx.view.service(c.service);
+  if (!service) return undefined;
+  const listed = clusterEndpoints(ctx, c);
   const self = ctx.self();
-  const choose = (except: ReadonlySet<string>) =>
-    pickEndpoint(ctx.view, found, port, self, ctx.random, { except });
-  const except = new Set([...ejected, ...tried]);
-  let picked = choose(except);
-  if (picked) {
-    // The less busy of two.
-    const other = choose(except);
-    const load = (uid: WorkloadUid): number => ctx.health.active(service, uid);
-    if (other && load(other.workload.uid) < load(picked.workload.uid)) picked = other;
-  } else if (tried.size > 0) picked = choose(ejected);
-  const wanted = self.addresses[0] ?? picked?.workload.addresses[0];
-  if (!picked || wanted === undefined) return undefined;
-  const address = pickAddress(picked.workload, found, wanted);
+  const { pinned, wanted } = wish;
+  const exact = listed.find((l) => {
+    if (!l.healthy || wish.tried.has(l.workload.uid)) return false;
+    if (pinned?.(l.workload.uid)) return true;
+    return (
+      c.policy.balancer === 'passthrough' &&
+      wanted !== undefined &&
+      l.workload.addresses.includes(wanted.ip)
+    );
+  });
+  const picked =
+    exact ??
+    ctx.clusters.pick(c, listed, {
+      self,
+      own: service.loadBalancing,
+      tried: wish.tried,
+      hash: wish.hash,
+    });
+  const family = self.addresses[0] ?? picked?.workload.addresses[0];
+  if (!picked || family === undefined) return undefined;
+  const address = pickAddress(picked.workload, service, family);
   return address && { workload: picked.workload, address, port: picked.targetPort };
 }

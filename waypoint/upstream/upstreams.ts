@@ -11,23 +11,25 @@ import {
 import type { HeaderList, RequestHead, ResponseHead } from '../http/exchange.ts';
 import { fromHttp2, fromRaw, toHttp2, toRaw } from '../http/headers.ts';
 import { TunnelSocket } from '../tunnel-socket.ts';
-import { type AgentOptions, TunnelAgent } from './agent.ts';
+import type { Breaker } from '../balance/breaker.ts';
+import type { Cluster } from '../l7/cluster.ts';
+import { type AgentOptions, defaultIdleMs, TunnelAgent } from './agent.ts';
 import { type Attempted, UpstreamFailure } from './attempt.ts';
-import type { RequestBody } from './body.ts';
-import type { Endpoint, Opened, Tunnels } from './tunnels.ts';
+import type { AttemptBody } from './body.ts';
+import type { Endpoint, Tunnels } from './tunnels.ts';
 
 export interface AttemptRequest {
   readonly endpoint: Endpoint;
+  readonly cluster: Cluster;
+  readonly breaker: Breaker;
   readonly protocol: 'http' | 'http2';
   readonly head: RequestHead;
-  readonly body: RequestBody;
+  readonly body: AttemptBody;
   readonly trailers: () => HeaderList;
   readonly client: IpPort;
   readonly serviceHost: string;
   readonly traceparent: string;
   readonly signal: AbortSignal;
-  /** 0 or absent = 10 s. */
-  readonly connectTimeoutMs?: number;
   readonly inform: (head: ResponseHead) => void;
 }
 
@@ -36,11 +38,13 @@ const streamsPerSession = 100;
 const repeatable = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE']);
 const maxResponseHeaders = 100;
 
-const keyOf = (e: Endpoint): string => `${e.workload.uid}|${e.address}|${e.port}`;
+const keyOf = ({ cluster, endpoint: e }: AttemptRequest): string =>
+  `${cluster.key}|${e.workload.uid}|${e.address}|${e.port}`;
 
 interface Session {
   readonly session: ClientHttp2Session;
   active: number;
+  uses: number;
   usable: boolean;
 }
 
@@ -50,9 +54,12 @@ export class Upstreams {
   readonly #agent: TunnelAgent;
   readonly #sessions = new Map<string, Session[]>();
   readonly #dialling = new Map<string, Promise<Session>>();
+  /** Who waits for a connection of a key, over the limit of connections. */
+  readonly #waiting = new Map<string, Set<() => void>>();
 
   constructor(tunnels: Tunnels, clock: Clock, log: Log) {
     this.#agent = new TunnelAgent(clock);
+    this.#agent.on('free', (_socket, { key = '' }: AgentOptions) => this.#wake(key));
     this.tunnels = tunnels;
     this.#log = log;
   }
@@ -62,13 +69,6 @@ export class Upstreams {
     return r.protocol === 'http2' && r.head.upgrade === undefined
       ? this.#attempt2(r)
       : this.#attempt1(r);
-  }
-
-  /** A stream of its own, for opaque connections. Rejects with MeshError. */
-  async raw(
-    r: Omit<AttemptRequest, 'head' | 'body' | 'protocol' | 'trailers' | 'inform'>,
-  ): Promise<Opened> {
-    return this.tunnels.open(r);
   }
 
   destroy(): void {
@@ -81,18 +81,58 @@ export class Upstreams {
   async #open(r: AttemptRequest): Promise<TunnelSocket> {
     // The connection outlives the request that asked for it, so the request's end must not cut it.
     const { signal } = new AbortController();
-    const { stream } = await this.tunnels.open({ ...r, signal });
-    return new TunnelSocket(stream);
+    const { connectTimeoutMs } = r.cluster.policy;
+    const { stream } = await this.tunnels.open({ ...r, signal, connectTimeoutMs });
+    const socket = new TunnelSocket(stream);
+    const release = r.breaker.hold('connections');
+    socket.once('close', () => {
+      release();
+      this.#wake(keyOf(r));
+    });
+    return socket;
+  }
+
+  #wake(key: string): void {
+    const waiting = this.#waiting.get(key);
+    this.#waiting.delete(key);
+    for (const go of waiting ?? []) go();
+  }
+
+  /**
+   * Waits while the cluster has all the connections it may have and this endpoint has one of them (a pool may always
+   * have one). `free` = a connection has room now. Returns the end of being pending; rejects with overflow.
+   */
+  async #admit(r: AttemptRequest, key: string, free: () => boolean, held: () => boolean) {
+    const rules = r.cluster.policy.breaker;
+    if (free()) return () => {};
+    const pending = r.breaker.take('pending', rules);
+    if (!pending) throw new UpstreamFailure('overflow');
+    const full = (): boolean =>
+      rules.maxConnections > 0 && r.breaker.count('connections') >= rules.maxConnections;
+    while (full() && held() && !free() && !r.signal.aborted) {
+      await new Promise<void>((resolve) => {
+        const list = this.#waiting.get(key) ?? new Set<() => void>();
+        this.#waiting.set(key, list.add(resolve));
+        r.signal.addEventListener('abort', () => resolve(), { once: true });
+      });
+    }
+    return pending;
   }
 
   // --- HTTP/1.1
 
-  #attempt1(r: AttemptRequest): Promise<Attempted> {
+  async #attempt1(r: AttemptRequest): Promise<Attempted> {
+    const key = keyOf(r);
+    const { freeSockets, sockets } = this.#agent;
+    const free = (): boolean => (freeSockets[key]?.length ?? 0) > 0;
+    const pending = await this.#admit(r, key, free, () => (sockets[key]?.length ?? 0) > 0);
     return new Promise((resolve, reject) => {
       let connected = false;
       const options: AgentOptions = {
         agent: this.#agent,
-        key: keyOf(r.endpoint),
+        key,
+        maxUses: r.cluster.policy.maxUses,
+        idleMs: r.cluster.policy.idleMs,
         open: () => this.#open(r),
         method: r.head.method,
         path: `${r.head.path}${r.head.query}`,
@@ -108,9 +148,11 @@ export class Upstreams {
       };
       const settle = (): void => r.signal.removeEventListener('abort', abort);
       request.on('socket', () => {
+        pending();
         connected = true;
       });
       request.on('error', (error) => {
+        pending();
         settle();
         r.body.detach();
         const failure = failureOf(error, connected, r.signal);
@@ -147,17 +189,24 @@ export class Upstreams {
     const held = await this.#session(r).catch((error: unknown) => {
       throw failureOf(error, false, r.signal);
     });
+    const { maxUses } = r.cluster.policy;
     return new Promise((resolve, reject) => {
       const stream = held.session.request(toHttp2(r.head), {
         endStream: r.body.isEmpty,
         waitForTrailers: !r.body.isEmpty,
       });
       held.active++;
+      held.uses++;
+      if (maxUses > 0 && held.uses >= maxUses) {
+        held.usable = false;
+        held.session.close();
+      }
       let trailers: HeaderList = [];
       let failure: Error | undefined;
       const abort = (): void => stream.close(http2.constants.NGHTTP2_CANCEL);
       stream.on('close', () => {
         held.active--;
+        this.#wake(keyOf(r));
         r.signal.removeEventListener('abort', abort);
         r.body.detach();
         reject(streamFailure(stream.rstCode ?? 0, failure, r.signal));
@@ -188,16 +237,28 @@ export class Upstreams {
     });
   }
 
-  #session(r: AttemptRequest): Promise<Session> {
-    const key = keyOf(r.endpoint);
-    const list = this.#sessions.get(key) ?? [];
-    const free = list.find((s) => s.usable && s.active < streamsPerSession);
-    if (free) return Promise.resolve(free);
-    const running = this.#dialling.get(key);
-    if (running) return running;
-    const made = this.#openSession(r, key).finally(() => this.#dialling.delete(key));
-    this.#dialling.set(key, made);
-    return made;
+  async #session(r: AttemptRequest): Promise<Session> {
+    const key = keyOf(r);
+    const room = (): Session | undefined =>
+      this.#sessions.get(key)?.find((s) => s.usable && s.active < streamsPerSession);
+    const pending = await this.#admit(
+      r,
+      key,
+      () => room() !== undefined,
+      () => this.#sessions.has(key),
+    );
+    try {
+      const found = room();
+      if (found) return found;
+      let running = this.#dialling.get(key);
+      if (!running) {
+        running = this.#openSession(r, key).finally(() => this.#dialling.delete(key));
+        this.#dialling.set(key, running);
+      }
+      return await running;
+    } finally {
+      pending();
+    }
   }
 
   async #openSession(r: AttemptRequest, key: string): Promise<Session> {
@@ -207,7 +268,7 @@ export class Upstreams {
       settings: { enablePush: false, initialWindowSize: 1 << 20, maxHeaderListSize: 60 * 1024 },
       maxHeaderListPairs: maxResponseHeaders + 8,
     });
-    const held: Session = { session, active: 0, usable: true };
+    const held: Session = { session, active: 0, uses: 0, usable: true };
     const gone = (): void => {
       held.usable = false;
       const left = (this.#sessions.get(key) ?? []).filter((s) => s !== held);
@@ -218,7 +279,7 @@ export class Upstreams {
     session.on('goaway', gone);
     session.on('close', gone);
     socket.on('close', () => session.destroy());
-    session.setTimeout(3_600_000, () => session.close());
+    session.setTimeout(r.cluster.policy.idleMs || defaultIdleMs, () => session.close());
     this.#sessions.set(key, [...(this.#sessions.get(key) ?? []), held]);
     return held;
   }

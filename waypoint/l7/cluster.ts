@@ -1,0 +1,176 @@
+// A place to send to, prepared: a port of a service or of a subset of its pods, and how it is to be used.
+import { type NamespacedHost, namespacedHost } from '../../core/model/index.ts';
+import { L7Balancer } from '../../core/proto/index.ts';
+import type * as wire from '../../core/proto/index.ts';
+import type { BreakerRules } from '../balance/breaker.ts';
+import { defaultRingSize, defaultTableSize, maxRingSize } from '../balance/consistent.ts';
+import type { LocalityRules } from '../balance/locality.ts';
+import type { OutlierRules } from '../balance/outlier.ts';
+import type { Faults } from './faults.ts';
+
+export type BalancerName =
+  | 'least-request'
+  | 'round-robin'
+  | 'random'
+  | 'passthrough'
+  | 'ring-hash'
+  | 'maglev';
+
+export type HashSource =
+  | { readonly by: 'header' | 'query'; readonly name: string }
+  | { readonly by: 'source-ip' }
+  | {
+      readonly by: 'cookie';
+      readonly name: string;
+      readonly path: string;
+      /** Absent = a missing cookie is not made; 0 = made for the browser's session. */
+      readonly ttlMs: number | undefined;
+    };
+
+export interface ClusterPolicy {
+  readonly balancer: BalancerName;
+  readonly hash: HashSource | undefined;
+  readonly tableSize: number;
+  readonly outlier: OutlierRules | undefined;
+  readonly panicPercent: number;
+  readonly breaker: BreakerRules;
+  readonly connectTimeoutMs: number;
+  readonly maxUses: number;
+  readonly idleMs: number;
+  readonly locality: LocalityRules | undefined;
+  readonly upgradeH2: boolean;
+  readonly useClientProtocol: boolean;
+}
+
+export interface Cluster {
+  /** `namespace/hostname|port|subset`: what its state is kept by. */
+  readonly key: string;
+  readonly service: NamespacedHost;
+  readonly port: number;
+  readonly subset: string;
+  /** Absent = all of the service. */
+  readonly members: ReadonlySet<string> | undefined;
+  readonly policy: ClusterPolicy;
+}
+
+export const clusterKey = (service: NamespacedHost, port: number, subset: string): string =>
+  `${service}|${port}|${subset}`;
+
+export const defaultPolicy: ClusterPolicy = {
+  balancer: 'least-request',
+  hash: undefined,
+  tableSize: 0,
+  outlier: undefined,
+  panicPercent: 0,
+  breaker: { maxConnections: 0, maxPending: 0, maxRequests: 0, maxRetries: 0, budget: undefined },
+  connectTimeoutMs: 0,
+  maxUses: 0,
+  idleMs: 0,
+  locality: undefined,
+  upgradeH2: false,
+  useClientProtocol: false,
+};
+
+export const defaultCluster = (service: NamespacedHost, port: number, subset = ''): Cluster => ({
+  key: clusterKey(service, port, subset),
+  service,
+  port,
+  subset,
+  // A subset nobody defined has no members.
+  members: subset === '' ? undefined : new Set(),
+  policy: defaultPolicy,
+});
+
+const balancers: Readonly<Record<number, BalancerName>> = {
+  [L7Balancer.LEAST_REQUEST]: 'least-request',
+  [L7Balancer.ROUND_ROBIN]: 'round-robin',
+  [L7Balancer.RANDOM]: 'random',
+  [L7Balancer.PASSTHROUGH]: 'passthrough',
+  [L7Balancer.RING_HASH]: 'ring-hash',
+  [L7Balancer.MAGLEV]: 'maglev',
+};
+
+function hashSource(h: wire.L7HashKey | null | undefined): HashSource | undefined {
+  switch (h?.key) {
+    case 'header':
+      return { by: 'header', name: (h.header ?? '').toLowerCase() };
+    case 'query':
+      return { by: 'query', name: h.query ?? '' };
+    case 'sourceIp':
+      return h.sourceIp === true ? { by: 'source-ip' } : undefined;
+    case 'cookie': {
+      const c = h.cookie;
+      if (!c) return undefined;
+      const { name, path } = c;
+      return { by: 'cookie', name, path, ttlMs: c.generate ? c.ttlMs : undefined };
+    }
+    default:
+      return undefined;
+  }
+}
+
+function outlierRules(o: wire.L7OutlierDetection | null | undefined): OutlierRules | undefined {
+  if (!o) return undefined;
+  return {
+    consecutive5xx: o.consecutive_5xx,
+    consecutiveGateway: o.consecutiveGateway,
+    consecutiveLocal: o.consecutiveLocal,
+    split: o.splitLocal,
+    intervalMs: o.intervalMs || 10_000,
+    baseEjectionMs: o.baseEjectionMs || 30_000,
+    maxEjectionPercent: o.maxEjectionPercent,
+  };
+}
+
+const isPrime = (n: number): boolean => {
+  if (n < 2) return false;
+  for (let d = 2; d * d <= n; d++) if (n % d === 0) return false;
+  return true;
+};
+
+function tableSize(t: wire.L7TrafficPolicy, faults: Faults): number {
+  if (t.balancer === L7Balancer.MAGLEV) {
+    const size = t.tableSize || defaultTableSize;
+    if (size <= 5_000_011 && isPrime(size)) return size;
+    faults.add(`maglev table size ${size} is not a prime up to 5000011`);
+    return defaultTableSize;
+  }
+  return Math.min(t.tableSize || defaultRingSize, maxRingSize);
+}
+
+export function compilePolicy(
+  t: wire.L7TrafficPolicy | null | undefined,
+  faults: Faults,
+): ClusterPolicy {
+  if (!t) return defaultPolicy;
+  const { maxConnections, maxPending, maxRequests, maxRetries } = t;
+  const budget = t.retryBudget
+    ? { share: t.retryBudget.share, minConcurrency: t.retryBudget.minConcurrency }
+    : undefined;
+  return {
+    balancer: balancers[t.balancer] ?? 'least-request',
+    hash: hashSource(t.hash),
+    tableSize: tableSize(t, faults),
+    outlier: outlierRules(t.outlier),
+    panicPercent: t.outlier?.minHealthPercent ?? 0,
+    breaker: { maxConnections, maxPending, maxRequests, maxRetries, budget },
+    connectTimeoutMs: t.connectTimeoutMs,
+    maxUses: t.maxRequestsPerConnection,
+    idleMs: t.idleTimeoutMs,
+    locality: t.locality ?? undefined,
+    upgradeH2: t.upgradeH2,
+    useClientProtocol: t.useClientProtocol,
+  };
+}
+
+export function compileCluster(c: wire.L7Cluster, faults: Faults): Cluster {
+  const service = namespacedHost(c.namespace, c.hostname);
+  return {
+    key: clusterKey(service, c.port, c.subset),
+    service,
+    port: c.port,
+    subset: c.subset,
+    members: c.subset === '' ? undefined : new Set(c.members),
+    policy: compilePolicy(c.traffic, faults),
+  };
+}
