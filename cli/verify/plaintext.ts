@@ -57,6 +57,22 @@ export function judgePlaintext(
   return { accepted: false, decidedBy: verdict.by ?? 'ALLOW policies exist and none allows it' };
 }
 
+/** What the destination's proxy recorded of a connection that was really sent without identity. */
+export function judgeRecord(
+  record:
+    | { readonly state: string; readonly reason?: string; readonly policy?: string }
+    | undefined,
+  sent: { readonly open: boolean; readonly error?: string },
+): { accepted: boolean; decidedBy: string } {
+  if (record?.state === 'refused') {
+    const by = record.policy ?? 'ALLOW policies exist and none allows it';
+    return { accepted: false, decidedBy: by };
+  }
+  if (record) return { accepted: true, decidedBy: 'a connection without identity was let through' };
+  if (sent.open) return { accepted: true, decidedBy: 'a plaintext connection stayed open' };
+  return { accepted: false, decidedBy: `the connection was not taken (${sent.error ?? 'closed'})` };
+}
+
 export function noteOf(p: Policy, decided: string | undefined): PolicyNote {
   return {
     name: p.key,

@@ -35,6 +35,27 @@ describe('verify verdict', () => {
       { served: true, ok: true, protocol: 'HBONE', legs: [leg, { ...leg, tls: undefined }] },
       'unknown',
     ],
+    [
+      'behind a waypoint, second leg unseen',
+      { served: true, ok: true, protocol: 'HBONE', legs: [leg], expected: 2 },
+      'unknown',
+    ],
+    [
+      'behind a waypoint, second leg plain',
+      {
+        served: true,
+        ok: true,
+        protocol: 'HBONE',
+        legs: [leg, { from: 'w', to: 'b', protocol: 'TCP' }],
+        expected: 2,
+      },
+      'plaintext',
+    ],
+    [
+      'behind a waypoint, both legs',
+      { served: true, ok: true, protocol: 'HBONE', legs: [leg, leg], expected: 2 },
+      'mtls',
+    ],
   ];
   for (const [name, facts, verdict] of rows)
     test(`${name}: ${verdict}`, () => assert.equal(judge(facts), verdict));
@@ -48,6 +69,7 @@ describe('verify verdict', () => {
     policies: [],
     plaintext: { accepted, decidedBy: '' },
     evidence: [],
+    proofs: [],
   });
   const codes: [Report['verdict'], boolean | null, boolean, number][] = [
     ['mtls', false, true, 0],

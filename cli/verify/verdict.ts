@@ -1,5 +1,6 @@
 // From evidence to a verdict: what `verify mtls` says, and its exit code. Pure. Only what a connection
 // negotiated counts as proof; configuration alone never does (sandbox.md D11).
+import type { Proof } from './proofs.ts';
 
 export type Verdict = 'mtls' | 'plaintext' | 'refused' | 'unknown';
 
@@ -56,6 +57,8 @@ export interface Report {
   readonly plaintext: { readonly accepted: boolean | null; readonly decidedBy: string };
   readonly reason?: { readonly code: string; readonly policy?: string; readonly detail?: string };
   readonly evidence: readonly Evidence[];
+  /** The seven proofs, in order. */
+  readonly proofs: readonly Proof[];
 }
 
 /** 0 mTLS proven · 3 the same, but plaintext is accepted too and `--strict` was given · 4 · 5 · 6. */
@@ -89,13 +92,16 @@ export interface ProbeFacts {
   readonly ok: boolean;
   readonly protocol?: 'HBONE' | 'TCP' | undefined;
   readonly legs: readonly Leg[];
+  /** 2 behind a waypoint. Default 1. */
+  readonly expected?: number;
 }
 
 export function judge(p: ProbeFacts): Verdict {
   if (!p.served) return 'plaintext';
   if (!p.ok) return 'refused';
-  if (p.protocol === 'TCP') return 'plaintext';
-  return p.legs.length > 0 && p.legs.every(provesMtls) ? 'mtls' : 'unknown';
+  if (p.protocol === 'TCP' || p.legs.some((l) => l.protocol === 'TCP')) return 'plaintext';
+  const whole = p.legs.length >= (p.expected ?? 1);
+  return whole && p.legs.every(provesMtls) ? 'mtls' : 'unknown';
 }
 
 const until = (text: string): string => text.replace(/\.\d+Z$/, 'Z');
@@ -141,6 +147,10 @@ export function printReport(r: Report): string {
   const word = accepted === null ? 'not known' : accepted ? 'ACCEPTED too' : 'refused';
   lines.push(`  plaintext  ${word}: ${decidedBy}`);
   for (const e of r.evidence) lines.push(`  ${e.kind.padEnd(10)} ${e.text}`);
+  for (const p of r.proofs) {
+    const mark = p.ok === null ? '?' : p.ok ? '✔' : '✘';
+    lines.push(`  ${mark} ${p.name.padEnd(18)} ${p.text}`);
+  }
   lines.push('', `verdict: ${r.verdict}`);
   return `${lines.join('\n')}\n`;
 }

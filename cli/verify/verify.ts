@@ -1,24 +1,27 @@
-// Collects the evidence for `verify mtls`: a real probe through FROM's ztunnel, the record of the same
-// connection at the other end, the policies in force there. Reads only what proxies recorded.
-import { newTraceparent, parsePort, traceIdOf } from '../../core/base/index.ts';
-import type { KubeClient, KubeObject } from '../../core/kube/index.ts';
-import { resources } from '../../core/kube/index.ts';
+// Collects the evidence for `verify mtls`: a real probe through FROM's ztunnel, behind a waypoint a second one
+// by the waypoint, the record of the same connection at the other end, the policies in force there, and a
+// connection without identity from outside the mesh. Reads only what proxies recorded.
+import { newTraceparent, parseIpPort, traceIdOf } from '../../core/base/index.ts';
+import { type KubeClient, type KubeObject, resources } from '../../core/kube/index.ts';
+import { redirectionKey } from '../../core/model/index.ts';
 import { systemRandom } from '../../core/runtime/index.ts';
 import { callPodJson } from '../admin-client.ts';
-import { CliError } from '../errors.ts';
 import {
   adminPort,
   parseReference,
   podSpec,
-  podStatus,
-  type Reference,
   resolvePod,
   type ZtunnelPod,
   ztunnelPods,
 } from '../refs.ts';
-import { type Dump, readDump } from '../ztunnel/dump.ts';
-import { judgePlaintext, noteOf, policiesOf } from './plaintext.ts';
-import { type Evidence, judge, type Leg, type Peer, type Report } from './verdict.ts';
+import { type Dump, type DumpWorkload, readDump } from '../ztunnel/dump.ts';
+import { type Answer, type Inbound, inboundOf, legOf, type SecondAnswer } from './answers.ts';
+import { policyNotes, rootsOf, waypointPolicies, whyNotServed } from './configuration.ts';
+import { probeFromOutside } from './outside.ts';
+import { judgePlaintext, judgeRecord, noteOf, policiesOf } from './plaintext.ts';
+import { type EndFacts, proofsOf } from './proofs.ts';
+import { findTarget, podLabel, type Target } from './target.ts';
+import { type Evidence, judge, type Leg, type PolicyNote, type Report } from './verdict.ts';
 
 export interface VerifyOptions {
   readonly from: string;
@@ -28,130 +31,29 @@ export interface VerifyOptions {
   readonly timeoutMs: number;
   /** A connection of its own instead of the pool's. */
   readonly fresh: boolean;
+  /** Plaintext is really sent, where that can be done; else the policies are judged. */
+  readonly sendPlaintext: boolean;
 }
 
-interface RawPeer {
-  readonly id: string;
-  readonly serial: string;
-  readonly notAfter: string;
-  readonly chain: readonly {
-    readonly serial: string;
-    readonly notAfter: string;
-    readonly id?: string;
-  }[];
-}
-
-interface Answer {
-  readonly served: boolean;
-  readonly ok: boolean;
-  readonly trace: string;
-  readonly protocol?: 'HBONE' | 'TCP';
-  readonly plan?: {
-    readonly dial?: string;
-    readonly destination?: {
-      readonly uid: string;
-      readonly name: string;
-      readonly namespace: string;
-    };
-  };
-  readonly tls?: Leg['tls'];
-  readonly peer?: RawPeer;
-  readonly local?: { readonly id: string; readonly serial: string };
-  readonly reason?: string;
-  readonly policy?: string;
-  readonly detail?: string;
-}
-
-interface Inbound {
-  readonly direction: string;
-  readonly peer?: RawPeer;
-  readonly policy?: string;
-  readonly reason?: string;
-  readonly state: string;
-}
-
-interface Target {
-  readonly label: string;
-  /** What the probe asks for. */
-  readonly destination: string;
+/** Where the bytes end, as far as it is known. */
+interface Endpoint {
+  readonly workload: DumpWorkload & { readonly authorizationPolicies?: readonly string[] };
   readonly port: number;
 }
 
-const podLabel = (p: KubeObject): string => `${p.metadata.name}.${p.metadata.namespace ?? ''}`;
-
-function splitPort(text: string): { ref: string; port: number | undefined } {
-  const colon = text.lastIndexOf(':');
-  if (colon < 0) return { ref: text, port: undefined };
-  const port = parsePort(text.slice(colon + 1));
-  if (port === undefined) throw new CliError(`"${text}": "${text.slice(colon + 1)}" is no port`);
-  return { ref: text.slice(0, colon), port };
+interface Base {
+  readonly from: string;
+  readonly to: string;
+  readonly destination: string;
 }
-
-async function serviceTarget(
-  kube: KubeClient,
-  r: Reference,
-  port: number | undefined,
-): Promise<Target> {
-  const service = await kube.get(resources.services, r.namespace, r.name);
-  if (!service) throw new CliError(`service "${r.name}" not found in namespace "${r.namespace}"`);
-  const spec = service['spec'] as { clusterIP?: string; ports?: { port: number }[] };
-  const chosen = port ?? spec.ports?.[0]?.port;
-  if (chosen === undefined)
-    throw new CliError(`service "${r.name}" has no port; write svc/${r.name}:PORT`);
-  if (!spec.ports?.some((p) => p.port === chosen)) {
-    const known = (spec.ports ?? []).map((p) => p.port).join(', ');
-    throw new CliError(`service "${r.name}" has no port ${chosen}; it has ${known}`);
-  }
-  const label = `${r.name}.${r.namespace}`;
-  if (spec.clusterIP && spec.clusterIP !== 'None') {
-    return { label, destination: `${spec.clusterIP}:${chosen}`, port: chosen };
-  }
-  const pod = await resolvePod(kube, { ...r, kind: 'service' });
-  return { label, destination: `${podStatus(pod).podIP ?? ''}:${chosen}`, port: chosen };
-}
-
-async function podTarget(
-  kube: KubeClient,
-  r: Reference,
-  port: number | undefined,
-): Promise<Target> {
-  const pod = await resolvePod(kube, r);
-  const containers = (pod['spec'] as { containers?: { ports?: { containerPort: number }[] }[] })
-    .containers;
-  const chosen = port ?? containers?.flatMap((c) => c.ports ?? [])[0]?.containerPort;
-  if (chosen === undefined)
-    throw new CliError(`pod "${pod.metadata.name}" exposes no port; write ${r.name}:PORT`);
-  const ip = podStatus(pod).podIP;
-  if (!ip) throw new CliError(`pod "${pod.metadata.name}" has no address yet`);
-  return { label: podLabel(pod), destination: `${ip}:${chosen}`, port: chosen };
-}
-
-/** Why a pod is not captured, in plain words, from its labels. */
-async function whyNotServed(kube: KubeClient, pod: KubeObject): Promise<string> {
-  const namespace = await kube.get(resources.namespaces, undefined, pod.metadata.namespace ?? '');
-  const own = pod.metadata.labels?.['istio.io/dataplane-mode'];
-  const its = namespace?.metadata.labels?.['istio.io/dataplane-mode'];
-  if (own === 'none') return 'its label istio.io/dataplane-mode=none keeps it out';
-  if ((pod['spec'] as { hostNetwork?: boolean }).hostNetwork === true)
-    return 'it uses the host network';
-  if (own !== 'ambient' && its !== 'ambient') {
-    return `neither it nor its namespace is labelled istio.io/dataplane-mode=ambient; try: kubectl label namespace ${pod.metadata.namespace ?? ''} istio.io/dataplane-mode=ambient`;
-  }
-  return 'it is labelled ambient but not enrolled yet';
-}
-
-const peerOf = (p: RawPeer): Peer => ({
-  identity: p.id,
-  serial: p.serial,
-  notAfter: p.notAfter,
-  chain: p.chain,
-});
 
 class Collector {
   readonly #kube: KubeClient;
   readonly #o: VerifyOptions;
   readonly #ztunnels: readonly ZtunnelPod[];
   readonly #evidence: Evidence[] = [];
+  readonly #traceparent = newTraceparent(systemRandom);
+  readonly #trace = traceIdOf(this.#traceparent) ?? '';
 
   constructor(kube: KubeClient, o: VerifyOptions, ztunnels: readonly ZtunnelPod[]) {
     this.#kube = kube;
@@ -161,199 +63,308 @@ class Collector {
 
   async run(pod: KubeObject, target: Target): Promise<Report> {
     const from = podLabel(pod);
-    const base = { from, to: target.label, destination: target.destination };
+    const base: Base = { from, to: target.label, destination: target.destination };
     const z = this.#ztunnels.find((x) => x.node === podSpec(pod).nodeName);
     if (!z) {
       const text = `no ztunnel can be reached on node "${podSpec(pod).nodeName ?? ''}" of ${from}`;
       return this.#unknown(base, text);
     }
     const answer = await this.#probe(z, pod, target);
-    if (!answer.served) {
-      const why = await whyNotServed(this.#kube, pod);
+    const why = answer.served ? undefined : await whyNotServed(this.#kube, pod);
+    if (why !== undefined)
       this.#note('capture', `ztunnel ${z.name} does not serve pod ${from}: ${why}`);
-    }
-    const dump = await this.#dumpOf(this.#destinationZtunnel(answer) ?? z);
-    const inbound = answer.served ? await this.#otherEnd(answer) : undefined;
-    const legs = this.#legs(from, target, answer, inbound);
-    const { policies, plaintext } = this.#policies(dump, answer, target, inbound);
+    const dump = await this.#dumpOf(z);
+    const waypoint = this.#waypointOf(answer);
+    const second = waypoint && answer.ok ? await this.#second(waypoint, target) : undefined;
+    const endpoint = endpointOf(dump, answer, second, target);
+    const far = this.#ztunnels.find((x) => x.node === endpoint?.workload.node);
+    const inbound = answer.served ? await this.#otherEnd(far ?? z, answer, second) : undefined;
+    const legs = this.#legs(base, answer, second, inbound);
+    const policies = await this.#policies(dump, endpoint, target, inbound ?? answer);
+    const plaintext = await this.#plaintext(dump, endpoint, far ?? z);
     const verdict = judge({
       served: answer.served,
-      ok: answer.ok,
+      ok: answer.ok && second?.ok !== false,
       protocol: answer.protocol,
       legs,
+      expected: waypoint ? 2 : 1,
     });
-    return {
-      verdict,
-      ...base,
+    const reason = reasonOf(answer, second, inbound);
+    const report = { verdict, policies, plaintext, ...(reason && { reason }) };
+    const notes = await policyNotes(this.#kube, policies);
+    for (const text of notes) this.#note('configuration', text);
+    const bypass = this.#bypass(dump, answer, target);
+    const proofs = proofsOf({
+      ends: [
+        endOf(pod, answer.served, why),
+        ...(endpoint ? [await this.#farEnd(endpoint.workload, far)] : []),
+      ],
       legs,
-      policies,
-      plaintext,
-      ...(answer.reason !== undefined && {
-        reason: {
-          code: inbound?.reason ?? answer.reason,
-          ...((inbound?.policy ?? answer.policy) !== undefined && {
-            policy: inbound?.policy ?? answer.policy ?? '',
-          }),
-          ...(answer.detail !== undefined && { detail: answer.detail }),
-        },
-      }),
-      evidence: this.#evidence,
-    };
+      ...(waypoint && { waypoint: `${waypoint.name}.${waypoint.namespace}` }),
+      ...(bypass !== undefined && { bypass }),
+      roots: [rootsOf(dump), ...(far && far !== z ? [rootsOf(await this.#dumpOf(far))] : [])],
+      report,
+      notes,
+    });
+    return { ...base, ...report, legs, evidence: this.#evidence, proofs };
   }
 
   #note(kind: Evidence['kind'], text: string, trace?: string): void {
     this.#evidence.push({ kind, text, ...(trace !== undefined && { trace }) });
   }
 
-  #unknown(base: { from: string; to: string; destination: string }, text: string): Report {
+  #unknown(base: Base, text: string): Report {
     this.#note('probe', text);
     const plaintext = { accepted: null, decidedBy: 'not asked' };
-    return {
-      verdict: 'unknown',
-      ...base,
-      legs: [],
-      policies: [],
-      plaintext,
-      evidence: this.#evidence,
-    };
+    const report = { verdict: 'unknown', policies: [], plaintext } as const;
+    const proofs = proofsOf({ ends: [], legs: [], roots: [], report, notes: [] });
+    return { ...base, ...report, legs: [], evidence: this.#evidence, proofs };
   }
 
   async #probe(z: ZtunnelPod, pod: KubeObject, target: Target): Promise<Answer> {
-    const traceparent = newTraceparent(systemRandom);
     const { fresh, timeoutMs } = this.#o;
     const body = {
       source: pod.metadata.uid,
       destination: target.destination,
-      traceparent,
+      traceparent: this.#traceparent,
       fresh,
       timeoutMs,
     };
-    const answer = (await callPodJson(
-      this.#kube,
-      z,
-      adminPort,
-      'POST',
-      '/ambient/probe',
-      body,
-    )) as Answer;
-    const trace = traceIdOf(traceparent) ?? '';
+    const path = '/ambient/probe';
+    const answer = (await callPodJson(this.#kube, z, adminPort, 'POST', path, body)) as Answer;
     if (answer.served) {
       const how = answer.ok
         ? `answered over ${answer.protocol ?? '?'}`
         : `failed: ${answer.reason ?? ''}`;
-      this.#note(
-        'probe',
-        `${z.name} opened a connection as this pod; it ${how} (trace ${trace})`,
-        trace,
-      );
+      const text = `${z.name} opened a connection as this pod; it ${how} (trace ${this.#trace})`;
+      this.#note('probe', text, this.#trace);
     }
-    return { ...answer, trace };
+    return answer;
   }
 
-  #destinationZtunnel(answer: Answer): ZtunnelPod | undefined {
-    const uid = answer.plan?.destination?.uid;
-    const node = uid === undefined ? undefined : this.#nodeOf.get(uid);
-    return node === undefined ? undefined : this.#ztunnels.find((z) => z.node === node);
+  #waypointOf(a: Answer): { readonly namespace: string; readonly name: string } | undefined {
+    return a.plan?.via === 'waypoint' ? a.plan.destination : undefined;
   }
 
-  readonly #nodeOf = new Map<string, string>();
+  /** What lies behind the waypoint: the connection that it would make for this target. */
+  async #second(
+    waypoint: { readonly namespace: string; readonly name: string },
+    target: Target,
+  ): Promise<SecondAnswer | undefined> {
+    const { fresh, timeoutMs } = this.#o;
+    const { destination } = target;
+    const body = { destination, traceparent: this.#traceparent, fresh, timeoutMs };
+    const name = `${waypoint.name}.${waypoint.namespace}`;
+    try {
+      const path = '/ambient/probe';
+      const answer = await callPodJson(this.#kube, waypoint, adminPort, 'POST', path, body);
+      const second = answer as SecondAnswer;
+      const to = second.endpoint?.name ?? 'no endpoint';
+      const how = second.ok
+        ? `answered over ${second.protocol ?? '?'}`
+        : `failed: ${second.reason ?? ''}`;
+      const text = `waypoint ${name} opened a connection to ${to}; it ${how} (trace ${this.#trace})`;
+      this.#note('probe', text, this.#trace);
+      return second;
+    } catch (error) {
+      const text = error instanceof Error ? error.message : 'failed';
+      this.#note('probe', `waypoint ${name} could not be asked for its leg: ${text}`);
+      return undefined;
+    }
+  }
 
   async #dumpOf(z: ZtunnelPod): Promise<Dump> {
-    const dump = readDump(await callPodJson(this.#kube, z, adminPort, 'GET', '/config_dump'));
-    for (const w of dump.workloads)
-      if (w.uid !== undefined && w.node) this.#nodeOf.set(w.uid, w.node);
-    return dump;
+    return readDump(await callPodJson(this.#kube, z, adminPort, 'GET', '/config_dump'));
   }
 
   /** The record of the same connection where it arrived. */
-  async #otherEnd(answer: Answer): Promise<Inbound | undefined> {
-    const z = this.#destinationZtunnel(answer) ?? this.#ztunnels[0];
-    if (!z || answer.protocol !== 'HBONE') return undefined;
-    const path = `/ambient/connections?trace=${answer.trace}`;
-    const records = (await callPodJson(this.#kube, z, adminPort, 'GET', path)) as Inbound[];
-    const inbound = records.find((r) => r.direction === 'inbound');
+  async #otherEnd(
+    z: ZtunnelPod,
+    answer: Answer,
+    second: SecondAnswer | undefined,
+  ): Promise<Inbound | undefined> {
+    const viaWaypoint = this.#waypointOf(answer) !== undefined;
+    const protocol = viaWaypoint ? second?.protocol : answer.protocol;
+    if (protocol !== 'HBONE') return undefined;
+    const path = `/ambient/connections?trace=${this.#trace}`;
+    const records = await callPodJson(this.#kube, z, adminPort, 'GET', path);
+    const inbound = inboundOf(records);
     if (!inbound) {
-      this.#note(
-        'record',
-        `${z.name} has no record of the connection (trace ${answer.trace})`,
-        answer.trace,
-      );
+      const text = `${z.name} has no record of the connection (trace ${this.#trace})`;
+      this.#note('record', text, this.#trace);
       return undefined;
     }
     const who = inbound.peer?.id ?? 'nobody';
-    this.#note(
-      'record',
-      `${z.name} recorded the other end: it saw ${who}, ${inbound.state}`,
-      answer.trace,
-    );
+    const text = `${z.name} recorded the other end: it saw ${who}, ${inbound.state}`;
+    this.#note('record', text, this.#trace);
     return inbound;
   }
 
-  #legs(from: string, target: Target, a: Answer, inbound: Inbound | undefined): Leg[] {
+  #legs(
+    base: Base,
+    a: Answer,
+    second: SecondAnswer | undefined,
+    inbound: Inbound | undefined,
+  ): Leg[] {
     if (!a.served || a.protocol === undefined) return [];
     const to = a.plan?.destination
       ? `${a.plan.destination.name}.${a.plan.destination.namespace}`
-      : target.label;
-    const seen = inbound?.peer?.id;
-    const local = a.local && { identity: a.local.id, serial: a.local.serial };
-    if (seen !== undefined && local && seen !== local.identity) {
-      this.#note(
-        'record',
-        `the other end saw ${seen}, not ${local.identity}: the path is not what it seems`,
-      );
-      return [{ from, to, protocol: a.protocol, tls: a.tls, peer: a.peer && peerOf(a.peer) }];
-    }
-    return [{ from, to, protocol: a.protocol, tls: a.tls, peer: a.peer && peerOf(a.peer), local }];
+      : base.to;
+    const first = legOf(base.from, to, a);
+    const waypoint = this.#waypointOf(a);
+    if (!waypoint) return [this.#seen(first, inbound)];
+    if (!second?.protocol) return [first];
+    const end = second.endpoint ? `${second.endpoint.name}.${second.endpoint.namespace}` : base.to;
+    return [first, this.#seen(legOf(to, end, second), inbound)];
   }
 
-  #policies(
-    dump: Dump,
-    a: Answer,
-    target: Target,
-    inbound: Inbound | undefined,
-  ): Pick<Report, 'policies' | 'plaintext'> {
-    const uid = a.plan?.destination?.uid;
-    const workload = dump.workloads.find((w) =>
-      uid === undefined
-        ? w.workloadIps?.includes(target.destination.split(':')[0] ?? '')
-        : w.uid === uid,
-    ) as (Dump['workloads'][number] & { authorizationPolicies?: string[] }) | undefined;
-    if (!workload) {
-      return {
-        policies: [],
-        plaintext: { accepted: true, decidedBy: 'the destination is not in the mesh' },
-      };
-    }
-    const found = policiesOf(
-      dump.policies,
-      workload.namespace ?? '',
-      workload.authorizationPolicies ?? [],
-    );
-    const enrolled = workload.protocol === 'HBONE';
-    const port = Number(a.plan?.dial?.split(':').at(-1));
-    const targetPort = a.protocol === 'TCP' && port > 0 ? port : target.port;
-    const plaintext = judgePlaintext(found, enrolled, workload.workloadIps?.[0] ?? '', targetPort);
-    this.#note(
-      'evaluation',
-      `plaintext to ${workload.name ?? ''}: judged on the policies its proxy holds`,
-    );
-    const decided = inbound?.policy ?? a.policy;
-    return { policies: found.policies.map((p) => noteOf(p, decided)), plaintext };
+  /** A leg whose far end has seen somebody else proves nothing about its source. */
+  #seen(leg: Leg, inbound: Inbound | undefined): Leg {
+    const seen = inbound?.peer?.id;
+    if (seen === undefined || !leg.local || seen === leg.local.identity) return leg;
+    const text = `the other end saw ${seen}, not ${leg.local.identity}: the path is not what it seems`;
+    this.#note('record', text);
+    const { local: _, ...rest } = leg;
+    return rest;
   }
+
+  async #policies(
+    dump: Dump,
+    endpoint: Endpoint | undefined,
+    target: Target,
+    decision: { readonly policy?: string },
+  ): Promise<PolicyNote[]> {
+    const w = endpoint?.workload;
+    if (!w) return [];
+    const found = policiesOf(dump.policies, w.namespace ?? '', w.authorizationPolicies ?? []);
+    const l4 = found.policies.map((p) => noteOf(p, decision.policy));
+    const l7 = target.service ? await waypointPolicies(this.#kube, dump, target.service) : [];
+    return [...l4, ...l7];
+  }
+
+  async #plaintext(
+    dump: Dump,
+    endpoint: Endpoint | undefined,
+    z: ZtunnelPod,
+  ): Promise<Report['plaintext']> {
+    if (!endpoint) return { accepted: true, decidedBy: 'the destination is not in the mesh' };
+    const { workload: w, port } = endpoint;
+    const ip = w.workloadIps?.[0] ?? '';
+    const sent =
+      this.#o.sendPlaintext && ip !== ''
+        ? await probeFromOutside(this.#kube, this.#o.namespace, this.#trace.slice(0, 8), {
+            ip,
+            port,
+          })
+        : undefined;
+    if (!sent) {
+      const found = policiesOf(dump.policies, w.namespace ?? '', w.authorizationPolicies ?? []);
+      const text = `plaintext to ${w.name ?? ''}: judged on the policies its proxy holds`;
+      this.#note('evaluation', text);
+      return judgePlaintext(found, w.protocol === 'HBONE', ip, port);
+    }
+    const record = await this.#recordOf(z, sent.local, `${ip}:${port}`);
+    const outcome = judgeRecord(record, sent);
+    const seen = record ? `; ${z.name} recorded it as ${record.state}` : '';
+    const how = sent.open ? 'stayed open' : `ended (${sent.error ?? 'closed'})`;
+    const text = `${sent.source} sent plaintext to ${ip}:${port} from outside the mesh; it ${how}${seen}`;
+    this.#note('probe', text);
+    return outcome;
+  }
+
+  /** The plaintext connection as the destination's proxy has it. */
+  async #recordOf(z: ZtunnelPod, local: string, to: string): Promise<Inbound | undefined> {
+    for (const which of ['live', 'recent']) {
+      const path = `/ambient/connections?${which}`;
+      const all = await callPodJson(this.#kube, z, adminPort, 'GET', path);
+      const hit = (all as Inbound[]).find(
+        (r) => r.direction === 'inbound' && r.source?.addr === local && r.destination?.addr === to,
+      );
+      if (hit) return hit;
+    }
+    return undefined;
+  }
+
+  async #farEnd(w: DumpWorkload, z: ZtunnelPod | undefined): Promise<EndFacts> {
+    const name = `${w.name ?? ''}.${w.namespace ?? ''}`;
+    const pod = await this.#kube.get(resources.pods, w.namespace, w.name ?? '');
+    if (!pod) return { name, annotated: false, served: false, why: 'it is no pod of this cluster' };
+    const uid = pod.metadata.uid ?? '';
+    const served = z !== undefined && uid in (await this.#dumpOf(z)).workloadState;
+    const why = served ? undefined : await whyNotServed(this.#kube, pod);
+    if (why !== undefined) this.#note('capture', `no ztunnel serves pod ${name}: ${why}`);
+    return endOf(pod, served, why);
+  }
+
+  /** A waypoint was asked for and the connection does not go through one. */
+  #bypass(dump: Dump, a: Answer, target: Target): string | undefined {
+    if (this.#waypointOf(a) || !a.served) return undefined;
+    const ip = parseIpPort(target.destination)?.ip ?? '';
+    const name = a.plan?.service;
+    const asked = target.service?.metadata.labels?.['istio.io/use-waypoint'];
+    if (asked !== undefined && asked !== 'none')
+      return `the service asks for waypoint ${asked} and has none: it is missing or not ready`;
+    if (name !== undefined || target.service) return undefined;
+    const w = dump.workloads.find((x) => x.workloadIps?.includes(ip));
+    const around = dump.services.find(
+      (s) =>
+        s.waypoint !== undefined &&
+        Object.values(s.endpoints ?? {}).some((e) => e.workloadUid === w?.uid),
+    );
+    return (
+      around &&
+      `addressed by its pod IP, it goes around the waypoint of service ${around.name ?? ''}`
+    );
+  }
+}
+
+const endOf = (pod: KubeObject, served: boolean, why: string | undefined): EndFacts => ({
+  name: podLabel(pod),
+  annotated: pod.metadata.annotations?.[redirectionKey] === 'enabled',
+  served,
+  ...(why !== undefined && { why }),
+});
+
+function endpointOf(
+  dump: Dump,
+  a: Answer,
+  second: SecondAnswer | undefined,
+  target: Target,
+): Endpoint | undefined {
+  const viaWaypoint = a.plan?.via === 'waypoint';
+  const uid = viaWaypoint ? second?.endpoint?.uid : a.plan?.destination?.uid;
+  const ip = parseIpPort(target.destination)?.ip ?? '';
+  const workload = dump.workloads.find((w) =>
+    uid === undefined ? w.workloadIps?.includes(ip) : w.uid === uid,
+  );
+  if (!workload) return undefined;
+  const where = viaWaypoint
+    ? second?.dial
+    : a.protocol === 'HBONE'
+      ? a.plan?.authority
+      : a.plan?.dial;
+  const port = parseIpPort(where ?? '')?.port ?? target.port;
+  return { workload, port };
+}
+
+function reasonOf(
+  a: Answer,
+  second: SecondAnswer | undefined,
+  inbound: Inbound | undefined,
+): Report['reason'] {
+  const failed = a.reason !== undefined ? a : second?.reason !== undefined ? second : undefined;
+  if (failed?.reason === undefined) return undefined;
+  const policy = inbound?.policy ?? failed.policy;
+  return {
+    code: inbound?.reason ?? failed.reason,
+    ...(policy !== undefined && { policy }),
+    ...(failed.detail !== undefined && { detail: failed.detail }),
+  };
 }
 
 export async function verifyMtls(kube: KubeClient, o: VerifyOptions): Promise<Report> {
   const source = await resolvePod(kube, parseReference(o.from, o.namespace));
-  const { ref, port } = splitPort(o.to);
-  const r = parseReference(ref, o.namespace);
-  const isService = r.kind === 'service' || (r.kind === 'any' && (await isServiceName(kube, r)));
-  const target = isService ? await serviceTarget(kube, r, port) : await podTarget(kube, r, port);
+  const target = await findTarget(kube, o.to, o.namespace);
   const ztunnels = await ztunnelPods(kube, o.istioNamespace);
   return new Collector(kube, o, ztunnels).run(source, target);
-}
-
-/** A bare name means the service of that name, if there is one and no pod. */
-async function isServiceName(kube: KubeClient, r: Reference): Promise<boolean> {
-  if (await kube.get(resources.pods, r.namespace, r.name)) return false;
-  return (await kube.get(resources.services, r.namespace, r.name)) !== undefined;
 }

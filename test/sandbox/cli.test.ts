@@ -56,7 +56,12 @@ interface VerifyJson {
   readonly policies: readonly { readonly name: string; readonly decided: boolean }[];
   readonly plaintext: { readonly accepted: boolean; readonly decidedBy: string };
   readonly reason?: { readonly code: string; readonly policy?: string };
-  readonly evidence: readonly { readonly kind: string; readonly trace?: string }[];
+  readonly evidence: readonly {
+    readonly kind: string;
+    readonly text: string;
+    readonly trace?: string;
+  }[];
+  readonly proofs: readonly { readonly name: string; readonly ok: boolean | null }[];
 }
 
 describe('command line against a sandbox', () => {
@@ -126,6 +131,7 @@ describe('command line against a sandbox', () => {
     assert.equal(proven.legs[0]?.peer?.identity, 'spiffe://cluster.local/ns/default/sa/web');
     assert.equal(proven.legs[0]?.peer?.chain.length, 2);
     assert.equal(proven.plaintext.accepted, true);
+    assert.match(proven.evidence.map((e) => e.text).join('\n'), /sent plaintext .* stayed open/);
     assert.ok(proven.evidence.some((e) => e.kind === 'record' && e.trace !== undefined));
     assert.equal((await verify('--strict')).code, 3);
   });
@@ -136,6 +142,21 @@ describe('command line against a sandbox', () => {
     const { code, json } = await verify('--strict');
     assert.equal(code, 0);
     assert.equal(json.plaintext.decidedBy, 'istio-system/istio_converted_static_strict');
+    // Really sent, by a process outside the mesh, and recorded by the proxy that refused it (M6).
+    const sent = json.evidence.filter((e) => e.kind === 'probe').map((e) => e.text);
+    assert.match(sent.join('\n'), /plaintext-probe-\S+ sent plaintext .* recorded it as refused/);
+    assert.deepEqual(
+      json.proofs.map((p) => [p.name, p.ok]),
+      [
+        'captured',
+        'path',
+        'identities',
+        'negotiated',
+        'policy',
+        'plaintext-refused',
+        'verdict',
+      ].map((name) => [name, true]),
+    );
   });
 
   test('verify: exit 5 when a policy refuses, naming the policy', async () => {
@@ -146,6 +167,19 @@ describe('command line against a sandbox', () => {
     assert.equal(json.reason?.code, 'POLICY_DENIED');
     assert.equal(json.reason.policy, 'default/deny-curl');
     assert.ok(json.policies.some((p) => p.name === 'default/deny-curl' && p.decided));
+  });
+
+  test('verify --all: every pair that has talked, from the records of the proxies', async () => {
+    const json = await sandbox.ctl('verify', 'mtls', '--all', '-o', 'json');
+    const { pairs } = JSON.parse(json.out) as {
+      pairs: { source: string; destination: string; mtls: number; plaintext: number }[];
+    };
+    const pair = pairs.find((p) => /^curl-/.test(p.source) && /^web-\S+:9080$/.test(p.destination));
+    assert.ok(pair && pair.mtls > 0 && pair.plaintext === 0, json.out);
+    // The plaintext that verify itself sent while it was still let through.
+    const outside = pairs.find((p) => p.plaintext > 0 && !p.source.startsWith('curl-'));
+    assert.ok(outside, json.out);
+    assert.equal(json.code, 4);
   });
 
   test('analyze: the live mesh is clean; a file is judged as if it were applied (exit 79, 65)', async () => {

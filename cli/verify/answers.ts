@@ -1,0 +1,74 @@
+// What proxies answer to probes and about connections: the fields that `verify` reads. Pure.
+import type { Leg, Peer } from './verdict.ts';
+
+interface RawPeer {
+  readonly id: string;
+  readonly serial: string;
+  readonly notAfter: string;
+  readonly chain: Peer['chain'];
+}
+
+interface Proven {
+  readonly ok: boolean;
+  readonly protocol?: 'HBONE' | 'TCP';
+  readonly tls?: Leg['tls'];
+  readonly peer?: RawPeer;
+  readonly local?: { readonly id: string; readonly serial: string };
+  readonly reason?: string;
+  readonly policy?: string;
+  readonly detail?: string;
+}
+
+/** `POST /ambient/probe` of a ztunnel. */
+export interface Answer extends Proven {
+  readonly served: boolean;
+  readonly plan?: {
+    readonly dial?: string;
+    readonly authority?: string;
+    readonly via?: 'workload' | 'waypoint';
+    readonly service?: string;
+    readonly destination?: {
+      readonly uid: string;
+      readonly name: string;
+      readonly namespace: string;
+    };
+  };
+}
+
+/** `POST /ambient/probe` of a waypoint. */
+export interface SecondAnswer extends Proven {
+  /** The endpoint's own `ip:port`. */
+  readonly dial?: string;
+  readonly endpoint?: { readonly uid: string; readonly name: string; readonly namespace: string };
+}
+
+/** A record of `/ambient/connections`. */
+export interface Inbound {
+  readonly direction: string;
+  readonly source?: { readonly addr?: string };
+  readonly destination?: { readonly addr?: string };
+  readonly peer?: RawPeer;
+  readonly policy?: string;
+  readonly reason?: string;
+  readonly state: string;
+}
+
+export const inboundOf = (records: unknown): Inbound | undefined =>
+  (records as Inbound[]).find((r) => r.direction === 'inbound');
+
+export function legOf(from: string, to: string, a: Proven): Leg {
+  const { protocol = 'TCP', tls, peer, local } = a;
+  return {
+    from,
+    to,
+    protocol,
+    tls,
+    peer: peer && {
+      identity: peer.id,
+      serial: peer.serial,
+      notAfter: peer.notAfter,
+      chain: peer.chain,
+    },
+    local: local && { identity: local.id, serial: local.serial },
+  };
+}
