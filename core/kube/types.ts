@@ -88,6 +88,8 @@ export const resources = {
   tlsRoutes: make('gateway.networking.k8s.io', 'v1alpha2', 'tlsroutes', 'TLSRoute'),
   serviceEntries: make('networking.istio.io', 'v1', 'serviceentries', 'ServiceEntry'),
   workloadEntries: make('networking.istio.io', 'v1', 'workloadentries', 'WorkloadEntry'),
+  destinationRules: make('networking.istio.io', 'v1', 'destinationrules', 'DestinationRule'),
+  virtualServices: make('networking.istio.io', 'v1', 'virtualservices', 'VirtualService'),
   peerAuthentications: make('security.istio.io', 'v1', 'peerauthentications', 'PeerAuthentication'),
 } as const;
 

@@ -17,6 +17,7 @@ import { type GatewayKind, GatewayState, touchBound, waypointLabel } from './gat
 import { classes } from './names.ts';
 import type { RouteKind } from './objects.ts';
 import { type NamedConfig, serviceConfigs } from './service-config.ts';
+import { destinationRuleStatus, virtualServiceStatus } from './rule-status.ts';
 import {
   classStatus,
   gatewayStatus,
@@ -33,6 +34,8 @@ export const watchedGatewayKinds: readonly (readonly [GatewayKind, Resource])[] 
   ['GRPCRoute', resources.grpcRoutes],
   ['TCPRoute', resources.tcpRoutes],
   ['TLSRoute', resources.tlsRoutes],
+  ['DestinationRule', resources.destinationRules],
+  ['VirtualService', resources.virtualServices],
 ];
 
 const routeResources: Readonly<Record<RouteKind, Resource>> = {
@@ -166,6 +169,19 @@ export class GatewayController {
       this.#want(routeResources[r.kind], r, (now) => {
         const fresh = this.#state.routes.get(key);
         return fresh && routeStatus(world, fresh, now);
+      });
+    }
+    const { destinationRules, virtualServices } = this.#state;
+    for (const [key, r] of destinationRules) {
+      this.#want(resources.destinationRules, r, (now) => {
+        const fresh = destinationRules.get(key);
+        return fresh && destinationRuleStatus(world, fresh, now);
+      });
+    }
+    for (const [key, v] of virtualServices) {
+      this.#want(resources.virtualServices, v, (now) => {
+        const fresh = virtualServices.get(key);
+        return fresh && virtualServiceStatus(world, fresh, now);
       });
     }
     for (const s of cluster.services.all()) {

@@ -15,11 +15,18 @@ import {
   readClass,
   readGateway,
   readRoute,
+  readRule,
   type RouteFacts,
   type RouteKind,
+  type RuleFacts,
 } from './objects.ts';
 
-export type GatewayKind = 'Gateway' | 'GatewayClass' | RouteKind;
+export type GatewayKind =
+  | 'Gateway'
+  | 'GatewayClass'
+  | 'DestinationRule'
+  | 'VirtualService'
+  | RouteKind;
 
 const keyOf = (o: KubeObject): ObjectKey => `${o.metadata.namespace ?? ''}/${o.metadata.name}`;
 
@@ -35,6 +42,8 @@ export class GatewayState {
   readonly gateways = new Map<ObjectKey, GatewayFacts>();
   readonly classes = new Map<ObjectKey, ClassFacts>();
   readonly routes = new Map<ObjectKey, RouteFacts>();
+  readonly destinationRules = new Map<ObjectKey, RuleFacts>();
+  readonly virtualServices = new Map<ObjectKey, RuleFacts>();
   readonly serviceConditions = new Map<ObjectKey, readonly Condition[]>();
 
   apply(kind: GatewayKind, type: EventType, o: KubeObject): void {
@@ -46,6 +55,12 @@ export class GatewayState {
         break;
       case 'GatewayClass':
         write(this.classes, key, readClass(o), gone);
+        break;
+      case 'DestinationRule':
+        write(this.destinationRules, key, readRule(o), gone);
+        break;
+      case 'VirtualService':
+        write(this.virtualServices, key, readRule(o), gone);
         break;
       default:
         write(this.routes, `${kind}/${key}`, readRoute(kind, o), gone);

@@ -1,5 +1,11 @@
 // Door of istiod-lite/gateway: Gateway API objects → waypoints deployed, services bound to them, status.
-export { type Binding, bindLabels, bindService, failOpenAnnotation, type World } from './binding.ts';
+export {
+  type Binding,
+  bindLabels,
+  bindService,
+  failOpenAnnotation,
+  type World,
+} from './binding.ts';
 export { GatewayController, watchedGatewayKinds } from './controller.ts';
 export { mergeJson, type Template } from './deploy-plan.ts';
 export { type GatewayKind, GatewayState } from './gateway-state.ts';

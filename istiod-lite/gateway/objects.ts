@@ -171,3 +171,15 @@ export function readRoute(kind: RouteKind, o: KubeObject): RouteFacts {
     statusParents: list(field(o['status'], 'parents')),
   };
 }
+
+/** A DestinationRule or VirtualService: read where it is translated. */
+export interface RuleFacts extends Meta {
+  readonly spec: unknown;
+  readonly conditions: readonly Condition[];
+}
+
+export const readRule = (o: KubeObject): RuleFacts => ({
+  ...readMeta(o.metadata),
+  spec: o['spec'],
+  conditions: readConditions(o),
+});

@@ -193,6 +193,29 @@ function retryOf(v: unknown): Draft<wire.L7RetryPolicy> | undefined {
   };
 }
 
+/** Both shapes: `cookie.name`, and `sessionName` with `cookieConfig` of releases up to 1.6 (3.7). */
+function sessionOf(
+  route: RouteFacts,
+  v: unknown,
+  index: number,
+): Draft<wire.L7Session> | undefined {
+  if (v === undefined) return undefined;
+  const old = text(field(v, 'sessionName'));
+  const absoluteTimeoutMs = milliseconds(field(v, 'absoluteTimeout'));
+  if (field(v, 'type') === 'Header') {
+    const header = (text(field(v, 'header', 'name')) || old || 'x-session').toLowerCase();
+    return { header, absoluteTimeoutMs };
+  }
+  const cookie = field(v, 'cookie') ?? field(v, 'cookieConfig');
+  const generated = `session-${route.namespace}-${route.name}-${index}`;
+  return {
+    cookie: text(field(cookie, 'name')) || old || generated,
+    path: text(field(cookie, 'path')) || '/',
+    permanent: field(cookie, 'lifetimeType') === 'Permanent',
+    absoluteTimeoutMs,
+  };
+}
+
 function readBackends(world: World, route: RouteFacts, rule: unknown, notes: RuleNotes) {
   let broken = false;
   const backends = list(field(rule, 'backendRefs')).map((b) => {
@@ -218,6 +241,7 @@ export function readRule(
   const { filters, broken } = readFilters(world, route, field(rule, 'filters'), notes);
   const to = readBackends(world, route, rule, notes);
   const retry = retryOf(field(rule, 'retry'));
+  const session = sessionOf(route, field(rule, 'sessionPersistence'), index);
   return {
     route: `${route.namespace}/${route.name}`,
     name: text(field(rule, 'name')) || `${route.namespace}.${route.name}.${index}`,
@@ -226,6 +250,7 @@ export function readRule(
     requestTimeoutMs: milliseconds(field(rule, 'timeouts', 'request')),
     backendTimeoutMs: milliseconds(field(rule, 'timeouts', 'backendRequest')),
     ...(retry && { retry }),
+    ...(session && { session }),
     broken: broken || to.broken,
   };
 }

@@ -8,7 +8,9 @@ import { attachedRoutes } from './attach.ts';
 import { portProtocol, readBackend } from './backends.ts';
 import { bindService, type World } from './binding.ts';
 import type { GatewayFacts, RouteFacts } from './objects.ts';
+import { clusterFor, type Destination } from './destination-rules.ts';
 import { routeTable } from './route-rules.ts';
+import { virtualPort } from './virtual-services.ts';
 import { policiesFor } from './targets.ts';
 import { field, list } from '../cluster/index.ts';
 
@@ -33,28 +35,61 @@ function portConfig(
   world: World,
   s: ServiceFacts,
   p: ServiceFacts['ports'][number],
+  client: string,
 ): Draft<wire.L7PortConfig> {
   const base = { port: p.port, protocol: portProtocol(p) };
   const attached = attachedRoutes(world, s, p);
-  if (!attached) return base;
+  if (!attached) return { ...base, ...virtualPort(world, s, p, client) };
   if (attached.kind === 'TCPRoute' || attached.kind === 'TLSRoute') {
     const tcp = tcpRoute(world, attached.producers);
-    return tcp ? { ...base, tcp } : base;
+    return tcp ? { ...base, tcp } : { ...base, ...virtualPort(world, s, p, client) };
   }
   const consumerRoutes = Object.fromEntries(
     [...attached.consumers].map(([ns, routes]) => [ns, routeTable(world, routes)]),
   ) as Draft<wire.L7PortConfig>['consumerRoutes'];
   return {
     ...base,
-    ...(attached.producers.length > 0 && { routes: routeTable(world, attached.producers) }),
+    ...(attached.producers.length > 0
+      ? { routes: routeTable(world, attached.producers) }
+      : virtualPort(world, s, p, client)),
     ...(consumerRoutes && { consumerRoutes }),
   };
+}
+
+/** Everything that the service and its routes lead to, where a DestinationRule says how. */
+function clusters(
+  world: World,
+  own: { readonly namespace: string; readonly hostname: string },
+  ports: readonly Draft<wire.L7PortConfig>[],
+  client: string,
+): Draft<wire.L7Cluster>[] {
+  const seen = new Map<string, Destination>();
+  const add = (d: Draft<wire.L7RouteBackend>): void => {
+    if (d.invalid || d.noCluster) return;
+    const { namespace = '', hostname = '', port = 0, subset = '' } = d;
+    seen.set(`${namespace}/${hostname}|${port}|${subset}`, { namespace, hostname, port, subset });
+  };
+  for (const p of ports) {
+    add({ ...own, port: p.port ?? 0 });
+    for (const b of p.tcp?.backends ?? []) add(b);
+    for (const table of [p.routes, ...Object.values(p.consumerRoutes ?? {})]) {
+      for (const r of table?.rules ?? []) {
+        for (const b of r.backends ?? []) add(b);
+        for (const m of r.filters?.mirrors ?? []) if (m.backend) add(m.backend);
+      }
+    }
+  }
+  return [...seen.values()].map((d) => clusterFor(world, d, client)).filter((c) => c !== undefined);
 }
 
 export function serviceConfig(world: World, s: ServiceFacts, gateway: GatewayFacts): NamedConfig {
   const hostname = serviceHostname(s, world.settings);
   const key = `${gateway.namespace}/${gateway.name}`;
   const policies = policiesFor(world, s, key).filter((p) => p.action !== 'AUDIT');
+  const ports = s.ports
+    .filter((p) => p.protocol === 'TCP')
+    .map((p) => portConfig(world, s, p, gateway.namespace));
+  const own = { namespace: s.namespace, hostname };
   const xfcc = gateway.annotations.get('ambient.istio.io/xfcc-include-client-identity');
   return {
     name: `${s.namespace}/${hostname}`,
@@ -63,7 +98,8 @@ export function serviceConfig(world: World, s: ServiceFacts, gateway: GatewayFac
       namespace: s.namespace,
       hostname,
       gateway: key,
-      ports: s.ports.filter((p) => p.protocol === 'TCP').map((p) => portConfig(world, s, p)),
+      ports,
+      clusters: clusters(world, own, ports, gateway.namespace),
       policies: policies.map(accessPolicy),
       // On by default, unlike Istio's: the application may know who called (issue 5.5).
       forwardClientCert: xfcc?.toLowerCase() !== 'false',

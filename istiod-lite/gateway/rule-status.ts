@@ -1,0 +1,105 @@
+// What the status of a DestinationRule or VirtualService says: whether it holds, what stands before it, what of it is
+// not carried out (waypoint-l7.md 5.1, 5.5). Pure.
+import { field, list, type ServiceFacts, text } from '../cluster/index.ts';
+import { serviceHostname } from '../translate/index.ts';
+import { bindService, type World } from './binding.ts';
+import { hasSelector, olderThan, servicesOf } from './destination-rules.ts';
+import { fullHost, hostMatches } from './hosts.ts';
+import type { RuleFacts } from './objects.ts';
+import { settle, type Wanted } from './status-plan.ts';
+import { unsupportedParts } from './traffic-policy.ts';
+import { forMesh, hostsOf, shadowOf, virtualNotes } from './virtual-services.ts';
+
+const say = (status: 'True' | 'False', reason: string, message: string): Wanted => ({
+  type: 'Accepted',
+  status,
+  reason,
+  message,
+});
+
+/** Named parts that do nothing, as one condition; none = the condition goes. */
+const partly = (parts: readonly string[]): Wanted[] =>
+  parts.length === 0
+    ? []
+    : [
+        {
+          type: 'PartiallyInvalid',
+          status: 'True',
+          reason: 'UnsupportedValue',
+          message: parts.slice(0, 8).join('; '),
+        },
+      ];
+
+function write(r: RuleFacts, wanted: readonly Wanted[], now: string): object | undefined {
+  const conditions = settle(r.conditions, wanted, r.generation, now, ['PartiallyInvalid']);
+  return conditions && { conditions };
+}
+
+function accepted(world: World, r: RuleFacts): Wanted {
+  if (hasSelector(r)) {
+    const why =
+      'a workloadSelector is for proxies beside a workload: waypoints leave this rule out';
+    return say('False', 'UnsupportedValue', why);
+  }
+  if (servicesOf(world, r).length === 0) {
+    const host = fullHost(world, text(field(r.spec, 'host')), r.namespace);
+    return say('False', 'NoMatchingHost', `no service has the host "${host}"`);
+  }
+  const [older] = olderThan(world, r);
+  if (older && field(r.spec, 'trafficPolicy') !== undefined) {
+    const by = `DestinationRule ${older.namespace}/${older.name}`;
+    const subsets = list(field(r.spec, 'subsets')).length > 0;
+    const rest = subsets ? 'only its subsets are used' : 'nothing of it is used';
+    const text = `the trafficPolicy of ${by} is older and holds: ${rest}`;
+    return say(subsets ? 'True' : 'False', 'Conflicted', text);
+  }
+  return say('True', 'Accepted', 'Rule was valid');
+}
+
+export function destinationRuleStatus(world: World, r: RuleFacts, now: string): object | undefined {
+  const parts = unsupportedParts(field(r.spec, 'trafficPolicy'));
+  for (const s of list(field(r.spec, 'subsets'))) {
+    const where = `subsets[${text(field(s, 'name'))}].trafficPolicy`;
+    parts.push(...unsupportedParts(field(s, 'trafficPolicy'), where));
+  }
+  const named = parts.map((p) => `${p} is not supported`);
+  return write(r, [accepted(world, r), ...partly(named)], now);
+}
+
+/** Services it speaks for that have a waypoint which may read it, with that waypoint's namespace. */
+function bound(world: World, v: RuleFacts): { s: ServiceFacts; client: string }[] {
+  const out: { s: ServiceFacts; client: string }[] = [];
+  for (const s of world.cluster.services.all()) {
+    const hostname = serviceHostname(s, world.settings);
+    if (!hostsOf(world, v).some((h) => hostMatches(h, hostname))) continue;
+    const binding = bindService(world, s);
+    const client = binding.kind === 'none' ? undefined : binding.gateway?.namespace;
+    if (client === undefined) continue;
+    if (v.namespace === s.namespace || v.namespace === client) out.push({ s, client });
+  }
+  return out;
+}
+
+export function virtualServiceStatus(world: World, v: RuleFacts, now: string): object | undefined {
+  if (!forMesh(v.spec)) {
+    const why = 'gateways does not name the mesh: waypoints leave this one out';
+    return write(v, [say('False', 'NoMatchingParent', why)], now);
+  }
+  const all = bound(world, v);
+  if (all.length === 0) {
+    const why =
+      'none of its hosts is a service with a waypoint in its own or the waypoint’s namespace';
+    return write(v, [say('False', 'NoMatchingHost', why)], now);
+  }
+  const shadows = all.map(({ s, client }) => shadowOf(world, s, v, client));
+  const shadowed = shadows.filter((x) => x !== undefined);
+  const notes = all.flatMap(({ s, client }) => virtualNotes(world, v, s, client));
+  const messages = [...new Set(notes.map((n) => n.message))];
+  if (shadowed.length === all.length) {
+    const why = `shadowed by ${[...new Set(shadowed)].join(', ')}`;
+    return write(v, [say('False', 'Conflicted', why), ...partly(messages)], now);
+  }
+  const text =
+    shadowed.length > 0 ? `for some hosts shadowed by ${shadowed.join(', ')}` : 'Route was valid';
+  return write(v, [say('True', 'Accepted', text), ...partly(messages)], now);
+}

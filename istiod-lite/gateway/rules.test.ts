@@ -1,0 +1,477 @@
+// DestinationRule and VirtualService: which holds, what comes of it, what its author reads (waypoint-l7.md 5).
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import type { KubeObject } from '../../core/kube/index.ts';
+import { L7Balancer, L7PathKind } from '../../core/proto/index.ts';
+import type * as wire from '../../core/proto/index.ts';
+import type { Draft } from '../../core/rpc/index.ts';
+import { ClusterState, field, type Kind, nothingTouched } from '../cluster/index.ts';
+import type { World } from './binding.ts';
+import { clusterFor, rulesFor } from './destination-rules.ts';
+import { type GatewayKind, GatewayState } from './gateway-state.ts';
+import { destinationRuleStatus, virtualServiceStatus } from './rule-status.ts';
+import { serviceConfigs } from './service-config.ts';
+
+const settings = {
+  clusterId: 'Kubernetes',
+  trustDomain: 'cluster.local',
+  clusterDomain: 'cluster.local',
+  rootNamespace: 'istio-system',
+  network: '',
+};
+
+const object = (kind: string, name: string, more: object = {}, meta: object = {}): KubeObject => ({
+  kind,
+  metadata: { name, namespace: 'shop', uid: `uid-${name}`, generation: 1, ...meta },
+  ...more,
+});
+const service = (name: string, ports: readonly number[] = [80]): KubeObject =>
+  object('Service', name, {
+    spec: {
+      clusterIP: '10.0.0.9',
+      ports: ports.map((port) => ({ name: `http-${port}`, port })),
+    },
+  });
+const base: readonly KubeObject[] = [
+  {
+    kind: 'GatewayClass',
+    metadata: { name: 'istio-waypoint' },
+    spec: { controllerName: 'istio.io/mesh-controller' },
+  },
+  {
+    kind: 'Namespace',
+    metadata: { name: 'shop', labels: { 'istio.io/use-waypoint': 'waypoint' } },
+  },
+  object('Gateway', 'waypoint', {
+    spec: {
+      gatewayClassName: 'istio-waypoint',
+      listeners: [{ name: 'mesh', port: 15008, protocol: 'HBONE' }],
+    },
+    status: { addresses: [{ type: 'IPAddress', value: '10.0.0.5' }] },
+  }),
+  service('web'),
+  service('v2'),
+];
+const gatewayKinds = new Set([
+  'Gateway',
+  'GatewayClass',
+  'HTTPRoute',
+  'DestinationRule',
+  'VirtualService',
+]);
+
+function world(...objects: readonly KubeObject[]): World {
+  const cluster = new ClusterState('istio-system', 'default');
+  const gateways = new GatewayState();
+  for (const o of [...base, ...objects]) {
+    const kind = o.kind ?? '';
+    if (gatewayKinds.has(kind)) gateways.apply(kind as GatewayKind, 'ADDED', o);
+    else cluster.apply(kind as Kind, 'ADDED', o, nothingTouched());
+  }
+  return { cluster, gateways, settings };
+}
+
+const at = (second: number): object => ({
+  creationTimestamp: new Date(second * 1000).toISOString(),
+});
+const dr = (name: string, spec: object, meta: object = {}): KubeObject =>
+  object('DestinationRule', name, { spec: { host: 'web', ...spec } }, meta);
+const vs = (name: string, http: readonly object[], more: object = {}, meta: object = {}) =>
+  object('VirtualService', name, { spec: { hosts: ['web'], http, ...more } }, meta);
+const simple = (s: string): object => ({ trafficPolicy: { loadBalancer: { simple: s } } });
+const web = { namespace: 'shop', hostname: 'web.shop.svc.cluster.local', port: 80, subset: '' };
+
+describe('which DestinationRule holds (waypoint-l7.md 5.1)', () => {
+  const rows: readonly (readonly [string, readonly KubeObject[], string])[] = [
+    ['none', [], ''],
+    ['short name in its own namespace', [dr('a', {})], 'shop/a'],
+    ['full name', [dr('a', { host: 'web.shop.svc.cluster.local' })], 'shop/a'],
+    ['another host', [dr('a', { host: 'v2' })], ''],
+    [
+      'exact before wildcard',
+      [dr('a', { host: '*.shop.svc.cluster.local' }), dr('b', {})],
+      'shop/b',
+    ],
+    [
+      'the longer wildcard',
+      [dr('a', { host: '*.cluster.local' }), dr('b', { host: '*.shop.svc.cluster.local' })],
+      'shop/b',
+    ],
+    [
+      'the client’s namespace first, even by wildcard',
+      [dr('a', {}), dr('b', { host: '*.local' }, { namespace: 'client' })],
+      'client/b',
+    ],
+    [
+      'the root namespace last',
+      [dr('a', { host: web.hostname }, { namespace: 'istio-system' })],
+      'istio-system/a',
+    ],
+    ['a third namespace never', [dr('a', { host: web.hostname }, { namespace: 'other' })], ''],
+    ['exported elsewhere only', [dr('a', { exportTo: ['other'] })], ''],
+    ['exported here by name', [dr('a', { exportTo: ['client'] })], 'shop/a'],
+    ['`.` is its own namespace', [dr('a', { exportTo: ['.'] })], ''],
+    ['a workloadSelector', [dr('a', { workloadSelector: { matchLabels: { a: 'b' } } })], ''],
+    ['the oldest first', [dr('a', {}, at(5)), dr('b', {}, at(3))], 'shop/b'],
+  ];
+  for (const [name, objects, wanted] of rows) {
+    test(`${name}: ${wanted || 'none'}`, () => {
+      const [first] = rulesFor(world(...objects), web, 'client')?.rules ?? [];
+      assert.equal(first ? `${first.namespace}/${first.name}` : '', wanted);
+    });
+  }
+
+  test('same host: the oldest trafficPolicy whole, subsets united, a repeated one ignored', () => {
+    const w = world(
+      dr('old', { ...simple('RANDOM'), subsets: [{ name: 'v1', labels: { v: '1' } }] }, at(1)),
+      dr(
+        'new',
+        {
+          trafficPolicy: { outlierDetection: {} },
+          subsets: [
+            { name: 'v1', labels: { v: 'other' } },
+            { name: 'v2', labels: { v: '2' } },
+          ],
+        },
+        at(2),
+      ),
+    );
+    const merged = rulesFor(w, web, 'shop');
+    assert.deepEqual([...(merged?.subsets.keys() ?? [])], ['v1', 'v2']);
+    assert.equal(merged?.subsets.get('v1')?.labels.get('v'), '1');
+    const traffic = clusterFor(w, web, 'shop')?.traffic;
+    assert.equal(traffic?.balancer, L7Balancer.RANDOM);
+    assert.equal(traffic?.outlier, undefined);
+  });
+});
+
+describe('trafficPolicy', () => {
+  const of = (spec: object, d = web, ...more: KubeObject[]) =>
+    clusterFor(world(dr('a', spec), ...more), d, 'shop');
+  const hash = (h: object): object => ({ trafficPolicy: { loadBalancer: { consistentHash: h } } });
+  const rows: readonly (readonly [string, object, Draft<wire.L7TrafficPolicy>])[] = [
+    ['nothing: LEAST_REQUEST', {}, { balancer: L7Balancer.LEAST_REQUEST }],
+    ['ROUND_ROBIN', simple('ROUND_ROBIN'), { balancer: L7Balancer.ROUND_ROBIN }],
+    ['LEAST_CONN is the old name', simple('LEAST_CONN'), { balancer: L7Balancer.LEAST_REQUEST }],
+    ['PASSTHROUGH', simple('PASSTHROUGH'), { balancer: L7Balancer.PASSTHROUGH }],
+    [
+      'hash by header',
+      hash({ httpHeaderName: 'X-User' }),
+      { balancer: L7Balancer.RING_HASH, tableSize: 0, hash: { header: 'x-user' } },
+    ],
+    [
+      'hash by parameter, maglev',
+      hash({ httpQueryParameterName: 'u', maglev: { tableSize: 101 } }),
+      { balancer: L7Balancer.MAGLEV, tableSize: 101, hash: { query: 'u' } },
+    ],
+    [
+      'hash by source, ring of its own size',
+      hash({ useSourceIp: true, ringHash: { minimumRingSize: 64 } }),
+      { balancer: L7Balancer.RING_HASH, tableSize: 64, hash: { sourceIp: true } },
+    ],
+    [
+      'hash by cookie with ttl 0: made, for the browser’s session',
+      hash({ httpCookie: { name: 'c', path: '/p', ttl: '0s' } }),
+      {
+        balancer: L7Balancer.RING_HASH,
+        hash: { cookie: { name: 'c', path: '/p', generate: true, ttlMs: 0 } },
+      },
+    ],
+    [
+      'pools',
+      {
+        trafficPolicy: {
+          connectionPool: {
+            tcp: { maxConnections: 7, connectTimeout: '250ms', idleTimeout: '5s' },
+            http: {
+              http1MaxPendingRequests: 3,
+              http2MaxRequests: 4,
+              maxRequestsPerConnection: 1,
+              maxRetries: 2,
+            },
+          },
+          retryBudget: {},
+        },
+      },
+      {
+        maxConnections: 7,
+        connectTimeoutMs: 250,
+        idleTimeoutMs: 5_000,
+        maxPending: 3,
+        maxRequests: 4,
+        maxRequestsPerConnection: 1,
+        maxRetries: 2,
+        retryBudget: { share: 2_000, minConcurrency: 3 },
+      },
+    ],
+    [
+      'an empty outlierDetection has Istio’s defaults',
+      { trafficPolicy: { outlierDetection: {} } },
+      {
+        outlier: {
+          consecutive_5xx: 5,
+          consecutiveGateway: 0,
+          consecutiveLocal: 5,
+          splitLocal: false,
+          intervalMs: 10_000,
+          baseEjectionMs: 30_000,
+          maxEjectionPercent: 10,
+          minHealthPercent: 0,
+        },
+      },
+    ],
+    [
+      'the port’s settings replace the whole policy',
+      {
+        trafficPolicy: {
+          loadBalancer: { simple: 'RANDOM' },
+          outlierDetection: {},
+          portLevelSettings: [
+            { port: { number: 80 }, connectionPool: { tcp: { maxConnections: 1 } } },
+          ],
+        },
+      },
+      { balancer: L7Balancer.LEAST_REQUEST, maxConnections: 1 },
+    ],
+  ];
+  for (const [name, spec, wanted] of rows) {
+    test(name, () => {
+      const made = of(spec)?.traffic ?? {};
+      for (const [key, value] of Object.entries(wanted)) {
+        assert.deepEqual(made[key as keyof typeof made], value, key);
+      }
+      if (name.startsWith('the port')) assert.equal(made.outlier, undefined);
+    });
+  }
+
+  test('a subset: its pods by label, its sections over the rule’s', () => {
+    const pod = (name: string, labels: object): KubeObject =>
+      object('Pod', name, { spec: {}, status: {} }, { labels });
+    const spec = {
+      trafficPolicy: { loadBalancer: { simple: 'RANDOM' }, outlierDetection: {} },
+      subsets: [
+        {
+          name: 'v1',
+          labels: { version: 'v1' },
+          trafficPolicy: { loadBalancer: { simple: 'ROUND_ROBIN' } },
+        },
+      ],
+    };
+    const pods = [pod('a', { version: 'v1' }), pod('b', { version: 'v2' })];
+    const c = of(spec, { ...web, subset: 'v1' }, ...pods);
+    assert.deepEqual(c?.members, ['Kubernetes//Pod/shop/a']);
+    assert.equal(c?.traffic?.balancer, L7Balancer.ROUND_ROBIN);
+    assert.equal(c?.traffic?.outlier?.consecutive_5xx, 5);
+    assert.equal(of(spec, { ...web, subset: 'v9' }), undefined);
+  });
+});
+
+const configOf = (w: World) =>
+  serviceConfigs(w).find((c) => c.config.hostname === web.hostname)?.config;
+const rulesOf = (w: World) => configOf(w)?.ports?.[0]?.routes?.rules ?? [];
+const entriesOf = (w: World) => configOf(w)?.ports?.[0]?.routes?.entries ?? [];
+const to = (host: string, more: object = {}): object => ({ destination: { host, ...more } });
+
+describe('VirtualService (waypoint-l7.md 5.5)', () => {
+  test('first in the list wins, a rule per match, no match = everything', () => {
+    const w = world(
+      vs('a', [
+        {
+          match: [
+            { uri: { prefix: '/old/' }, headers: { 'X-A': { exact: '1' }, b: {} } },
+            { uri: { regex: '/r.*' }, withoutHeaders: { c: { prefix: 'p' } } },
+          ],
+          rewrite: { uri: '/new/' },
+          route: [to('v2')],
+        },
+        { route: [to('web')] },
+      ]),
+    );
+    const entries = entriesOf(w);
+    assert.deepEqual(
+      entries.map((e) => [e.match?.pathKind, e.match?.path, e.rule]),
+      [
+        [L7PathKind.STRING_PREFIX, '/old/', 0],
+        [L7PathKind.REGEX, '/r.*', 1],
+        [L7PathKind.ANY, '', 2],
+      ],
+    );
+    assert.deepEqual(entries[0]?.match?.headers, [
+      { name: 'x-a', value: '1' },
+      { name: 'b', present: true },
+    ]);
+    const [one, two] = rulesOf(w);
+    assert.deepEqual(one?.filters?.rewrite?.path, { rawPrefix: '/new/' });
+    assert.deepEqual(two?.filters?.rewrite?.path, { full: '/new/' });
+    assert.equal(one?.backends?.[0]?.hostname, 'v2.shop.svc.cluster.local');
+    assert.equal(one?.backends?.[0]?.weight, 1);
+  });
+
+  test('weights, subsets, faults, mirrors, retries, CORS, redirect', () => {
+    const w = world(
+      dr('a', { subsets: [{ name: 'v1', labels: {} }] }),
+      vs('a', [
+        {
+          name: 'main',
+          route: [
+            { ...to('web', { subset: 'v1' }), weight: 90 },
+            { ...to('web', { subset: 'nope' }), weight: 10 },
+            to('v2'),
+          ],
+          timeout: '3s',
+          retries: { attempts: 4, perTryTimeout: '1s', retryOn: '5xx,429' },
+          fault: {
+            delay: { percentage: { value: 0.5 }, fixedDelay: '2s' },
+            abort: { httpStatus: 418 },
+          },
+          mirror: { host: 'v2' },
+          mirrorPercentage: { value: 25 },
+          corsPolicy: { allowOrigins: [{ prefix: 'https://a' }], maxAge: '60s' },
+        },
+        { match: [{ uri: { exact: '/gone' } }], redirect: { uri: '/here' } },
+        { match: [{ uri: { exact: '/me' } }], directResponse: { status: 204 } },
+      ]),
+    );
+    const [main, gone, me] = rulesOf(w);
+    assert.deepEqual(
+      main?.backends?.map((b) => [b.subset, b.weight, b.noCluster]),
+      [
+        ['v1', 90, false],
+        ['nope', 10, true],
+        ['', 0, false],
+      ],
+    );
+    assert.equal(main?.requestTimeoutMs, 3_000);
+    assert.equal(main?.backendTimeoutMs, 1_000);
+    assert.deepEqual(main?.retry?.codes, [429]);
+    assert.deepEqual(main?.retry?.on, ['5xx', 'retriable-status-codes']);
+    assert.equal(main?.fault?.delayShare, 5_000);
+    assert.equal(main?.fault?.abortShare, 0, 'a missing percentage means none');
+    assert.equal(main?.filters?.mirrors?.[0]?.numerator, 250_000);
+    assert.equal(main?.filters?.cors?.forwardUnmatched, true);
+    assert.equal(gone?.filters?.redirect?.status, 301);
+    assert.equal(me?.direct?.status, 204);
+  });
+
+  const holds = (...objects: KubeObject[]): string => rulesOf(world(...objects))[0]?.route ?? '';
+  const route = object('HTTPRoute', 'r', {
+    spec: {
+      parentRefs: [{ group: '', kind: 'Service', name: 'web' }],
+      rules: [{ backendRefs: [{ name: 'v2', port: 80 }] }],
+    },
+  });
+  const one = [{ route: [to('web')] }];
+  const rows: readonly (readonly [string, readonly KubeObject[], string])[] = [
+    ['alone', [vs('a', one)], 'shop/a'],
+    ['the older', [vs('a', one, {}, at(9)), vs('b', one, {}, at(3))], 'shop/b'],
+    [
+      'exact host before wildcard, though younger',
+      [vs('a', one, { hosts: ['*.local'] }, at(1)), vs('b', one, {}, at(9))],
+      'shop/b',
+    ],
+    ['an HTTPRoute before all', [vs('a', one, {}, at(1)), route], 'shop/r'],
+    ['for gateways only', [vs('a', one, { gateways: ['shop/edge'] })], ''],
+    ['for the mesh too', [vs('a', one, { gateways: ['shop/edge', 'mesh'] })], 'shop/a'],
+    ['of another namespace', [vs('a', one, { hosts: [web.hostname] }, { namespace: 'other' })], ''],
+  ];
+  for (const [name, objects, wanted] of rows) {
+    test(`${name}: ${wanted || 'none'}`, () => assert.equal(holds(...objects), wanted));
+  }
+
+  test('what is not supported answers 500 as a rule and is left out as a match', () => {
+    const w = world(
+      vs('a', [
+        { match: [{ uri: { exact: '/' }, odd: 1 }], route: [to('web')] },
+        { route: [to('web')], rewrite: { uriRegexRewrite: { match: 'a', rewrite: 'b' } } },
+      ]),
+    );
+    const rules = rulesOf(w);
+    assert.equal(rules.length, 1);
+    assert.equal(rules[0]?.broken, true);
+  });
+
+  test('sourceLabels: the pods that have them now', () => {
+    const pod = object('Pod', 'p', { spec: {}, status: {} }, { labels: { app: 'curl' } });
+    const w = world(
+      pod,
+      vs('a', [{ match: [{ sourceLabels: { app: 'curl' } }], route: [to('v2')] }]),
+    );
+    const [entry] = entriesOf(w);
+    assert.equal(entry?.match?.bySource, true);
+    assert.deepEqual(entry?.match?.sources, ['Kubernetes//Pod/shop/p']);
+  });
+});
+
+describe('status', () => {
+  type Conditions = {
+    conditions: { type: string; status: string; reason: string; message: string }[];
+  };
+  const shown = (o: object | undefined): string[] =>
+    ((o as Conditions | undefined)?.conditions ?? []).map(
+      (c) => `${c.type} ${c.status} ${c.reason}: ${c.message}`,
+    );
+  const ofDr = (name: string, ...objects: KubeObject[]): string[] => {
+    const w = world(...objects);
+    const r = w.gateways.destinationRules.get(`shop/${name}`);
+    return r ? shown(destinationRuleStatus(w, r, 'now')) : [];
+  };
+  const ofVs = (name: string, ...objects: KubeObject[]): string[] => {
+    const w = world(...objects);
+    const v = w.gateways.virtualServices.get(`shop/${name}`);
+    return v ? shown(virtualServiceStatus(w, v, 'now')) : [];
+  };
+  const one = [{ route: [to('web')] }];
+
+  test('a rule that holds', () =>
+    assert.deepEqual(ofDr('a', dr('a', simple('RANDOM'))), [
+      'Accepted True Accepted: Rule was valid',
+    ]));
+  test('a host that nobody has', () =>
+    assert.deepEqual(ofDr('a', dr('a', { host: 'nobody' })), [
+      'Accepted False NoMatchingHost: no service has the host "nobody.shop.svc.cluster.local"',
+    ]));
+  test('an older one for the same host', () => {
+    const older = dr('old', simple('RANDOM'), at(1));
+    assert.deepEqual(ofDr('a', older, dr('a', simple('ROUND_ROBIN'), at(2))), [
+      'Accepted False Conflicted: the trafficPolicy of DestinationRule shop/old is older and holds: nothing of it is used',
+    ]);
+  });
+  test('parts that do nothing are named', () => {
+    const spec = { trafficPolicy: { tls: { mode: 'SIMPLE' }, loadBalancer: { warmup: {} } } };
+    assert.match(
+      ofDr('a', dr('a', spec))[1] ?? '',
+      /PartiallyInvalid True UnsupportedValue: trafficPolicy\.tls .*trafficPolicy\.loadBalancer\.warmup is not/,
+    );
+    assert.equal(
+      ofDr('a', dr('a', { trafficPolicy: { tls: { mode: 'ISTIO_MUTUAL' } } })).length,
+      1,
+    );
+  });
+  test('a VirtualService that holds; shadowed by an older one; by a route', () => {
+    assert.deepEqual(ofVs('a', vs('a', one)), ['Accepted True Accepted: Route was valid']);
+    assert.deepEqual(ofVs('a', vs('a', one, {}, at(2)), vs('b', one, {}, at(1))), [
+      'Accepted False Conflicted: shadowed by VirtualService shop/b',
+    ]);
+    const route = object('HTTPRoute', 'r', {
+      spec: { parentRefs: [{ group: '', kind: 'Service', name: 'web' }] },
+    });
+    assert.deepEqual(ofVs('a', vs('a', one), route), [
+      'Accepted False Conflicted: shadowed by HTTPRoute shop/r',
+    ]);
+  });
+  test('a VirtualService with references that lead nowhere and parts not carried out', () => {
+    const all = ofVs('a', vs('a', [{ route: [to('nobody')], delegate: { name: 'x' } }]));
+    assert.match(all[1] ?? '', /http\[0\]\.delegate is not supported: the rule answers 500/);
+    assert.match(all[1] ?? '', /destination nobody\.shop\.svc\.cluster\.local not found/);
+  });
+  test('nothing to say twice', () => {
+    const rule = dr('a', simple('RANDOM'));
+    const w = world(rule);
+    const first = w.gateways.destinationRules.get('shop/a');
+    const status = first && destinationRuleStatus(w, first, '2026-01-01T00:00:00Z');
+    w.gateways.apply('DestinationRule', 'MODIFIED', { ...rule, status });
+    const again = w.gateways.destinationRules.get('shop/a');
+    assert.ok(field(status, 'conditions'));
+    assert.equal(again && destinationRuleStatus(w, again, 'later'), undefined);
+  });
+});

@@ -1,0 +1,199 @@
+// A trafficPolicy of a DestinationRule → what a waypoint carries out (waypoint-l7.md 5.2–5.4). Istio's defaults hold
+// where a block exists; what is not carried out is named.
+import { L7Balancer } from '../../core/proto/index.ts';
+import type * as wire from '../../core/proto/index.ts';
+import type { Draft } from '../../core/rpc/index.ts';
+import { dict, field, list, text, texts } from '../cluster/index.ts';
+import { each, ms, unknownFields, whole } from './hosts.ts';
+
+/** The sections, which are overridden one by one. */
+export interface Sections {
+  readonly loadBalancer?: unknown;
+  readonly connectionPool?: unknown;
+  readonly outlierDetection?: unknown;
+  readonly retryBudget?: unknown;
+}
+
+const simple: Readonly<Record<string, number>> = {
+  LEAST_REQUEST: L7Balancer.LEAST_REQUEST,
+  LEAST_CONN: L7Balancer.LEAST_REQUEST,
+  UNSPECIFIED: L7Balancer.LEAST_REQUEST,
+  ROUND_ROBIN: L7Balancer.ROUND_ROBIN,
+  RANDOM: L7Balancer.RANDOM,
+  PASSTHROUGH: L7Balancer.PASSTHROUGH,
+};
+
+function hashKey(h: unknown): Draft<wire.L7HashKey> | undefined {
+  const header = text(field(h, 'httpHeaderName'));
+  if (header !== '') return { header: header.toLowerCase() };
+  const query = text(field(h, 'httpQueryParameterName'));
+  if (query !== '') return { query };
+  if (field(h, 'useSourceIp') === true) return { sourceIp: true };
+  const cookie = field(h, 'httpCookie');
+  if (cookie === undefined) return undefined;
+  const ttl = field(cookie, 'ttl');
+  const [name, path] = [text(field(cookie, 'name')), text(field(cookie, 'path'))];
+  return { cookie: { name, path, generate: ttl !== undefined, ttlMs: ms(ttl) } };
+}
+
+function balancing(v: unknown): Draft<wire.L7TrafficPolicy> {
+  const consistent = field(v, 'consistentHash');
+  const hash = consistent === undefined ? undefined : hashKey(consistent);
+  if (!hash) return { balancer: simple[text(field(v, 'simple'))] ?? L7Balancer.LEAST_REQUEST };
+  const maglev = field(consistent, 'maglev');
+  if (maglev !== undefined) {
+    return { balancer: L7Balancer.MAGLEV, tableSize: whole(field(maglev, 'tableSize')), hash };
+  }
+  const least = field(consistent, 'ringHash', 'minimumRingSize');
+  const tableSize = whole(least ?? field(consistent, 'minimumRingSize'));
+  return { balancer: L7Balancer.RING_HASH, tableSize, hash };
+}
+
+function locality(v: unknown): Draft<wire.L7Locality> | undefined {
+  if (v === undefined) return undefined;
+  const percents = (d: unknown): Record<string, number> =>
+    Object.fromEntries(
+      Object.entries((field(d, 'to') ?? {}) as Record<string, unknown>).map(([k, p]) => [
+        k,
+        whole(p),
+      ]),
+    );
+  return {
+    disabled: field(v, 'enabled') === false,
+    distribute: each(v, 'distribute').map((d) => ({
+      from: text(field(d, 'from')),
+      to: percents(d) as Draft<wire.L7Distribute>['to'],
+    })),
+    failover: each(v, 'failover').map((f) => ({
+      from: text(field(f, 'from')),
+      to: text(field(f, 'to')),
+    })),
+    priority: [...texts(field(v, 'failoverPriority'))],
+  };
+}
+
+function outlier(v: unknown): Draft<wire.L7OutlierDetection> | undefined {
+  if (v === undefined) return undefined;
+  const of = (name: string, fallback: number): number => {
+    const given = field(v, name);
+    return typeof given === 'number' ? Math.max(0, Math.floor(given)) : fallback;
+  };
+  return {
+    consecutive_5xx: of('consecutive5xxErrors', of('consecutiveErrors', 5)),
+    consecutiveGateway: of('consecutiveGatewayErrors', 0),
+    consecutiveLocal: of('consecutiveLocalOriginFailures', 5),
+    splitLocal: field(v, 'splitExternalLocalOriginErrors') === true,
+    intervalMs: ms(field(v, 'interval')) || 10_000,
+    baseEjectionMs: ms(field(v, 'baseEjectionTime')) || 30_000,
+    maxEjectionPercent: of('maxEjectionPercent', 10),
+    minHealthPercent: of('minHealthPercent', 0),
+  };
+}
+
+function pool(v: unknown): Draft<wire.L7TrafficPolicy> {
+  const tcp = field(v, 'tcp');
+  const http = field(v, 'http');
+  const limit = (o: unknown, name: string): number => whole(field(o, name));
+  return {
+    maxConnections: limit(tcp, 'maxConnections'),
+    connectTimeoutMs: ms(field(tcp, 'connectTimeout')),
+    maxPending: limit(http, 'http1MaxPendingRequests'),
+    maxRequests: limit(http, 'http2MaxRequests'),
+    maxRetries: limit(http, 'maxRetries'),
+    maxRequestsPerConnection: limit(http, 'maxRequestsPerConnection'),
+    idleTimeoutMs: ms(field(http, 'idleTimeout')) || ms(field(tcp, 'idleTimeout')),
+    upgradeH2: field(http, 'h2UpgradePolicy') === 'UPGRADE',
+    useClientProtocol: field(http, 'useClientProtocol') === true,
+  };
+}
+
+function budget(v: unknown): Draft<wire.L7RetryBudget> | undefined {
+  if (v === undefined) return undefined;
+  const percent = field(v, 'percent');
+  const least = field(v, 'minRetryConcurrency');
+  return {
+    share: Math.round((typeof percent === 'number' ? percent : 20) * 100),
+    minConcurrency: typeof least === 'number' ? whole(least) : 3,
+  };
+}
+
+export function trafficPolicy(s: Sections): Draft<wire.L7TrafficPolicy> {
+  const places = locality(field(s.loadBalancer, 'localityLbSetting'));
+  const ejects = outlier(s.outlierDetection);
+  const retries = budget(s.retryBudget);
+  return {
+    ...balancing(s.loadBalancer),
+    ...pool(s.connectionPool),
+    ...(places && { locality: places }),
+    ...(ejects && { outlier: ejects }),
+    ...(retries && { retryBudget: retries }),
+  };
+}
+
+const knownIn: readonly (readonly [readonly string[], readonly string[]])[] = [
+  [[], ['loadBalancer', 'connectionPool', 'outlierDetection', 'retryBudget', 'portLevelSettings']],
+  [['loadBalancer'], ['simple', 'consistentHash', 'localityLbSetting']],
+  [
+    ['connectionPool', 'tcp'],
+    ['maxConnections', 'connectTimeout', 'idleTimeout'],
+  ],
+  [
+    ['connectionPool', 'http'],
+    [
+      'http1MaxPendingRequests',
+      'http2MaxRequests',
+      'maxRequestsPerConnection',
+      'maxRetries',
+      'idleTimeout',
+      'h2UpgradePolicy',
+      'useClientProtocol',
+    ],
+  ],
+  [
+    ['outlierDetection'],
+    [
+      'consecutiveErrors',
+      'consecutive5xxErrors',
+      'consecutiveGatewayErrors',
+      'splitExternalLocalOriginErrors',
+      'consecutiveLocalOriginFailures',
+      'interval',
+      'baseEjectionTime',
+      'maxEjectionPercent',
+      'minHealthPercent',
+    ],
+  ],
+];
+
+/** Labels that failoverPriority may name here: those a workload's place is known by. */
+const priorityLabels = new Set([
+  'topology.kubernetes.io/region',
+  'topology.kubernetes.io/zone',
+  'topology.istio.io/subzone',
+  'topology.istio.io/network',
+  'topology.istio.io/cluster',
+  'kubernetes.io/hostname',
+]);
+
+/** Parts of a trafficPolicy that are not carried out, by their place in it. */
+export function unsupportedParts(policy: unknown, prefix = 'trafficPolicy'): string[] {
+  const out: string[] = [];
+  for (const [path, known] of knownIn) {
+    // At a waypoint DISABLE and ISTIO_MUTUAL have no effect: the transport is HBONE (1.5).
+    const tls = text(field(policy, 'tls', 'mode'));
+    const also = path.length === 0 && (tls === 'DISABLE' || tls === 'ISTIO_MUTUAL') ? ['tls'] : [];
+    for (const name of unknownFields(field(policy, ...path), [...known, ...also, 'port'])) {
+      out.push([prefix, ...path, name].join('.'));
+    }
+  }
+  const priority = texts(field(policy, 'loadBalancer', 'localityLbSetting', 'failoverPriority'));
+  const odd = priority.find((p) => !priorityLabels.has(p));
+  if (odd !== undefined)
+    out.push(`${prefix}.loadBalancer.localityLbSetting.failoverPriority[${odd}]`);
+  for (const [i, p] of list(field(policy, 'portLevelSettings')).entries()) {
+    out.push(...unsupportedParts(p, `${prefix}.portLevelSettings[${i}]`));
+  }
+  return out;
+}
+
+export const subsetLabels = (s: unknown) => dict(field(s, 'labels'));

@@ -1,0 +1,354 @@
+// One http rule of a VirtualService → matches and what they lead to (waypoint-l7.md 5.5). A rule per match: what a
+// rewrite does depends on how the path was matched.
+import { L7PathKind } from '../../core/proto/index.ts';
+import type * as wire from '../../core/proto/index.ts';
+import { podUid } from '../../core/model/index.ts';
+import type { Draft } from '../../core/rpc/index.ts';
+import { dict, field, list, type ServiceFacts, text, texts } from '../cluster/index.ts';
+import { selects, serviceHostname } from '../translate/index.ts';
+import { portProtocol } from './backends.ts';
+import type { World } from './binding.ts';
+import { subsetKnown } from './destination-rules.ts';
+import { each, fullHost, ms, unknownFields, whole } from './hosts.ts';
+import type { RuleFacts } from './objects.ts';
+import type { RuleNotes } from './route-rules.ts';
+
+export interface RuleContext {
+  readonly world: World;
+  readonly v: RuleFacts;
+  readonly port: ServiceFacts['ports'][number];
+  /** Namespace of the waypoint. */
+  readonly client: string;
+  readonly notes: RuleNotes;
+}
+
+function note(c: RuleContext, reason: string, message: string): void {
+  if (!c.notes.some((n) => n.message === message)) c.notes.push({ reason, message });
+}
+
+const knownRule = [
+  'name',
+  'match',
+  'route',
+  'redirect',
+  'directResponse',
+  'rewrite',
+  'timeout',
+  'retries',
+  'fault',
+  'mirror',
+  'mirrors',
+  'mirrorPercentage',
+  'mirrorPercent',
+  'mirror_percent',
+  'corsPolicy',
+  'headers',
+];
+const knownMatch = [
+  'uri',
+  'scheme',
+  'method',
+  'authority',
+  'headers',
+  'withoutHeaders',
+  'queryParams',
+  'ignoreUriCase',
+  'port',
+  'sourceLabels',
+  'sourceNamespace',
+  'gateways',
+  'name',
+  'statPrefix',
+];
+
+function valueMatch(name: string, v: unknown): Draft<wire.L7ValueMatch> {
+  const [exact, prefix, regex] = ['exact', 'prefix', 'regex'].map((k) => field(v, k));
+  if (typeof exact === 'string') return { name, value: exact };
+  if (typeof prefix === 'string') return { name, value: prefix, prefix: true };
+  if (typeof regex === 'string') return { name, value: regex, regex: true };
+  return { name, present: true };
+}
+
+const entries = (v: unknown): [string, unknown][] =>
+  typeof v === 'object' && v !== null ? Object.entries(v) : [];
+
+const valueMatches = (v: unknown, fold: boolean): Draft<wire.L7ValueMatch>[] =>
+  entries(v).map(([name, m]) => valueMatch(fold ? name.toLowerCase() : name, m));
+
+function uri(v: unknown): { pathKind: number; path: string } {
+  const [exact, prefix, regex] = ['exact', 'prefix', 'regex'].map((k) => field(v, k));
+  if (typeof exact === 'string') return { pathKind: L7PathKind.EXACT, path: exact };
+  if (typeof prefix === 'string') return { pathKind: L7PathKind.STRING_PREFIX, path: prefix };
+  if (typeof regex === 'string') return { pathKind: L7PathKind.REGEX, path: regex };
+  return { pathKind: L7PathKind.ANY, path: '' };
+}
+
+/** Pods anywhere with these labels: the waypoint knows callers by workload, not by label. */
+function sources(world: World, labels: unknown): string[] {
+  const wanted = dict(labels);
+  const out: string[] = [];
+  for (const p of world.cluster.pods.all()) {
+    if (selects(wanted, p.labels)) out.push(podUid(world.settings.clusterId, p.namespace, p.name));
+  }
+  return out.toSorted();
+}
+
+/** `undefined` = not for this port or not for the mesh. */
+function matchOf(c: RuleContext, m: unknown): Draft<wire.L7RouteMatch> | undefined {
+  const gateways = texts(field(m, 'gateways'));
+  if (gateways.length > 0 && !gateways.includes('mesh')) return undefined;
+  const port = whole(field(m, 'port'));
+  if (port !== 0 && port !== c.port.port) return undefined;
+  for (const name of unknownFields(m, knownMatch)) {
+    // Ignored, a condition would match more than its author meant.
+    note(c, 'UnsupportedValue', `match.${name} is not supported: the match is left out`);
+    return undefined;
+  }
+  const part = (name: string) => {
+    const given = field(m, name);
+    return given === undefined ? undefined : valueMatch('', given);
+  };
+  const [authority, scheme, methodMatch] = [part('authority'), part('scheme'), part('method')];
+  const labels = field(m, 'sourceLabels');
+  return {
+    ...uri(field(m, 'uri')),
+    headers: valueMatches(field(m, 'headers'), true),
+    withoutHeaders: valueMatches(field(m, 'withoutHeaders'), true),
+    query: valueMatches(field(m, 'queryParams'), false),
+    ignoreCase: field(m, 'ignoreUriCase') === true,
+    ...(authority && { authority }),
+    ...(scheme && { scheme }),
+    ...(methodMatch && { methodMatch }),
+    ...(labels !== undefined && { bySource: true, sources: sources(c.world, labels) }),
+    sourceNamespace: text(field(m, 'sourceNamespace')),
+  };
+}
+
+function headerChange(v: unknown): Draft<wire.L7HeaderChange> | undefined {
+  if (v === undefined) return undefined;
+  const pairs = (name: string) =>
+    entries(field(v, name)).map(([n, value]) => ({ name: n.toLowerCase(), value: text(value) }));
+  const remove = texts(field(v, 'remove')).map((n) => n.toLowerCase());
+  return { set: pairs('set'), add: pairs('add'), remove };
+}
+
+function changes(v: unknown) {
+  const requestHeaders = headerChange(field(v, 'headers', 'request'));
+  const responseHeaders = headerChange(field(v, 'headers', 'response'));
+  return { ...(requestHeaders && { requestHeaders }), ...(responseHeaders && { responseHeaders }) };
+}
+
+/** A destination; a single one has all the weight, of several those without weight have none. */
+export function destinationOf(
+  c: RuleContext,
+  r: unknown,
+  single: boolean,
+): Draft<wire.L7RouteBackend> {
+  const { world, v } = c;
+  const d = field(r, 'destination');
+  const host = fullHost(world, text(field(d, 'host')), v.namespace);
+  const weight = whole(field(r, 'weight')) || (single ? 1 : 0);
+  const subset = text(field(d, 'subset'));
+  const service = findService(world, host);
+  const wanted = whole(field(d, 'port', 'number'));
+  const port =
+    wanted !== 0
+      ? service?.ports.find((p) => p.port === wanted)
+      : (service?.ports.find((p) => p.port === c.port.port) ??
+        (service?.ports.length === 1 ? service.ports[0] : undefined));
+  if (!service || !port) {
+    const what = service ? `port ${wanted || '?'} of ${host}` : host;
+    note(c, 'BackendNotFound', `destination ${what} not found`);
+    const base = { namespace: v.namespace, hostname: host, port: wanted, weight };
+    return { ...base, noCluster: true };
+  }
+  const to = { namespace: service.namespace, hostname: host, port: port.port, subset };
+  const known = subsetKnown(world, to, c.client);
+  if (!known) note(c, 'BackendNotFound', `subset ${subset} of ${host} is not defined`);
+  const own = changes(r);
+  return { ...to, weight, protocol: portProtocol(port), noCluster: !known, ...own };
+}
+
+function findService(world: World, host: string): ServiceFacts | undefined {
+  const [name = '', namespace = ''] = host.split('.');
+  const s = world.cluster.services.get(namespace, name);
+  return s && serviceHostname(s, world.settings) === host ? s : undefined;
+}
+
+/** Percent → millionths; `percent` is the old whole number. Missing = 0 in faults, all in mirrors. */
+function share(v: unknown, old: unknown, missing: number): number {
+  const value = field(v, 'value');
+  if (typeof value === 'number') return Math.round(Math.min(100, Math.max(0, value)) * 10_000);
+  return typeof old === 'number' ? Math.min(100, old) * 10_000 : missing;
+}
+
+function mirrors(c: RuleContext, h: unknown): Draft<wire.L7Mirror>[] {
+  const out: Draft<wire.L7Mirror>[] = [];
+  const add = (destination: unknown, percentage: unknown, old: unknown): void => {
+    const backend = destinationOf(c, { destination }, true);
+    if (backend.noCluster) return;
+    out.push({ backend, numerator: share(percentage, old, 1_000_000), denominator: 1_000_000 });
+  };
+  const one = field(h, 'mirror');
+  const old = field(h, 'mirrorPercent') ?? field(h, 'mirror_percent');
+  if (one !== undefined) add(one, field(h, 'mirrorPercentage'), old);
+  for (const m of each(h, 'mirrors'))
+    add(field(m, 'destination'), field(m, 'percentage'), undefined);
+  return out;
+}
+
+const grpcNames = [
+  'OK',
+  'CANCELLED',
+  'UNKNOWN',
+  'INVALID_ARGUMENT',
+  'DEADLINE_EXCEEDED',
+  'NOT_FOUND',
+  'ALREADY_EXISTS',
+  'PERMISSION_DENIED',
+  'RESOURCE_EXHAUSTED',
+  'FAILED_PRECONDITION',
+  'ABORTED',
+  'OUT_OF_RANGE',
+  'UNIMPLEMENTED',
+  'INTERNAL',
+  'UNAVAILABLE',
+  'DATA_LOSS',
+  'UNAUTHENTICATED',
+];
+
+function faultOf(h: unknown): Draft<wire.L7Fault> | undefined {
+  const fault = field(h, 'fault');
+  if (fault === undefined) return undefined;
+  const [delay, abort] = [field(fault, 'delay'), field(fault, 'abort')];
+  const grpc = text(field(abort, 'grpcStatus')).toUpperCase();
+  const code = grpcNames.includes(grpc) ? grpcNames.indexOf(grpc) : Number(grpc);
+  return {
+    delayMs: ms(field(delay, 'fixedDelay')),
+    delayShare: share(field(delay, 'percentage'), field(delay, 'percent'), 0),
+    abortStatus: whole(field(abort, 'httpStatus')) || 500,
+    abortGrpc: grpc !== '',
+    abortGrpcStatus: Number.isInteger(code) && code >= 0 ? code : 2,
+    abortShare: share(field(abort, 'percentage'), field(abort, 'percent'), 0),
+  };
+}
+
+function retriesOf(h: unknown): Draft<wire.L7RetryPolicy> | undefined {
+  const r = field(h, 'retries');
+  if (r === undefined) return undefined;
+  const given = field(r, 'attempts');
+  const names = text(field(r, 'retryOn'))
+    .split(',')
+    .map((s) => s.trim())
+    .filter((s) => s !== '');
+  const codes = names.filter((n) => /^\d{3}$/.test(n)).map(Number);
+  const on = names.filter((n) => !/^\d+$/.test(n));
+  const standard = ['connect-failure', 'refused-stream', 'unavailable', 'cancelled'];
+  return {
+    attempts: typeof given === 'number' ? Math.min(whole(given), 10) : 2,
+    codes,
+    backoffMs: ms(field(r, 'backoff')),
+    on: on.length > 0 || codes.length > 0 ? [...on, 'retriable-status-codes'] : standard,
+    sameHost: field(r, 'retryIgnorePreviousHosts') === false,
+  };
+}
+
+function corsOf(h: unknown): Draft<wire.L7Cors> | undefined {
+  const c = field(h, 'corsPolicy');
+  if (c === undefined) return undefined;
+  const old = texts(field(c, 'allowOrigin')).map((value) => ({ value, present: value === '*' }));
+  return {
+    originMatches: [...each(c, 'allowOrigins').map((o) => valueMatch('', o)), ...old],
+    credentials: field(c, 'allowCredentials') === true,
+    methods: [...texts(field(c, 'allowMethods'))],
+    headers: [...texts(field(c, 'allowHeaders'))],
+    expose: [...texts(field(c, 'exposeHeaders'))],
+    maxAgeSeconds: Math.round(ms(field(c, 'maxAge')) / 1000),
+    forwardUnmatched: field(c, 'unmatchedPreflights') !== 'IGNORE',
+  };
+}
+
+function redirectOf(h: unknown): Draft<wire.L7Redirect> | undefined {
+  const r = field(h, 'redirect');
+  if (r === undefined) return undefined;
+  const scheme = text(field(r, 'scheme'));
+  const wellKnown = scheme === 'https' ? 443 : 80;
+  const derived = field(r, 'derivePort') === 'FROM_PROTOCOL_DEFAULT' ? wellKnown : 0;
+  const to = text(field(r, 'uri'));
+  return {
+    scheme,
+    hostname: text(field(r, 'authority')),
+    ...(to !== '' && { path: { full: to } }),
+    port: whole(field(r, 'port')) || derived,
+    status: whole(field(r, 'redirectCode')) || 301,
+  };
+}
+
+function rewriteOf(h: unknown, kind: number): Draft<wire.L7Rewrite> | undefined {
+  const r = field(h, 'rewrite');
+  if (r === undefined) return undefined;
+  const to = text(field(r, 'uri'));
+  const path = kind === L7PathKind.STRING_PREFIX ? { rawPrefix: to } : { full: to };
+  return { hostname: text(field(r, 'authority')), ...(to !== '' && { path }) };
+}
+
+function directOf(h: unknown): Draft<wire.L7DirectResponse> | undefined {
+  const d = field(h, 'directResponse');
+  if (d === undefined) return undefined;
+  return {
+    status: whole(field(d, 'status')) || 200,
+    body: Buffer.from(text(field(d, 'body', 'string'))),
+  };
+}
+
+/** What would change an answer if it were left out makes the rule answer 500. */
+function brokenParts(h: unknown): string[] {
+  const out = unknownFields(h, knownRule);
+  if (field(h, 'rewrite', 'uriRegexRewrite') !== undefined) out.push('rewrite.uriRegexRewrite');
+  if (field(h, 'redirect', 'prefixRewrite') !== undefined) out.push('redirect.prefixRewrite');
+  if (field(h, 'directResponse', 'body', 'bytes') !== undefined)
+    out.push('directResponse.body.bytes');
+  return out;
+}
+
+export function httpEntries(
+  c: RuleContext,
+  h: unknown,
+  index: number,
+): { readonly match: Draft<wire.L7RouteMatch>; readonly rule: Draft<wire.L7RouteRule> }[] {
+  const { v } = c;
+  const given = each(h, 'match');
+  const matches =
+    given.length === 0
+      ? [{ pathKind: L7PathKind.ANY, path: '' }]
+      : given.map((m) => matchOf(c, m)).filter((m) => m !== undefined);
+  if (matches.length === 0) return [];
+  const broken = brokenParts(h);
+  for (const name of broken) {
+    note(c, 'UnsupportedValue', `http[${index}].${name} is not supported: the rule answers 500`);
+  }
+  const route = list(field(h, 'route'));
+  const [retry, fault, cors] = [retriesOf(h), faultOf(h), corsOf(h)];
+  const [redirect, direct] = [redirectOf(h), directOf(h)];
+  const base: Draft<wire.L7RouteRule> = {
+    route: `${v.namespace}/${v.name}`,
+    name: text(field(h, 'name')) || `${v.namespace}.${v.name}.${index}`,
+    backends: route.map((r) => destinationOf(c, r, route.length === 1)),
+    requestTimeoutMs: ms(field(h, 'timeout')),
+    backendTimeoutMs: ms(field(h, 'retries', 'perTryTimeout')),
+    ...(retry && { retry }),
+    ...(fault && { fault }),
+    ...(direct && { direct }),
+    broken: broken.length > 0,
+  };
+  const filters = {
+    ...changes(h),
+    ...(redirect && { redirect }),
+    ...(cors && { cors }),
+    mirrors: mirrors(c, h),
+  };
+  return matches.map((match) => {
+    const rewrite = rewriteOf(h, match.pathKind ?? L7PathKind.ANY);
+    return { match, rule: { ...base, filters: { ...filters, ...(rewrite && { rewrite }) } } };
+  });
+}
