@@ -12,6 +12,7 @@ import { Kubelet } from './kubelet/index.ts';
 import { apiAddress, apiPort, claimBlock } from './loopback/index.ts';
 import { applyObjects, readManifests } from './manifests.ts';
 import { as, isReady, keys, type Pod } from './objects.ts';
+import type { Inside } from './outside.ts';
 import { openStore, type SandboxStore } from './store/index.ts';
 import { type SandboxStatus, StateFiles, type SandboxState } from './state.ts';
 
@@ -19,6 +20,10 @@ export interface SandboxOptions {
   /** Everything the sandbox keeps. Made if absent. */
   readonly dir: string;
   readonly driver: 'loopback' | 'netns';
+  /** Why this driver, if it was chosen. */
+  readonly chosen?: string | undefined;
+  /** Set when it runs in namespaces that another process has made for it. */
+  readonly inside?: Inside | undefined;
   /** Driver `netns` alone. Default 1. */
   readonly nodes?: number;
   readonly log: Log;
@@ -68,8 +73,9 @@ async function assemble(
   const packageRoot = options.packageRoot ?? ownRoot;
   fs.mkdirSync(dir, { recursive: true, mode: 0o700 });
   const files = new StateFiles(dir);
-  undo.push(files.lock());
-  const claimed = await claimBlock(files.lastBlock());
+  // Inside, lock and block are held by the process outside: here they would be found free by everybody.
+  if (!options.inside) undo.push(files.lock());
+  const claimed = await claimBlock(options.inside?.block ?? files.lastBlock());
   undo.push(() => claimed.release());
   const { block } = claimed;
 
@@ -116,7 +122,7 @@ async function assemble(
     runtime: kubelet,
     host: apiIp,
     port: apiPort,
-    extraFd: driver.apiFd,
+    extraFds: [driver.apiFd, options.inside?.apiFd].filter((fd) => fd !== undefined),
     tls,
     log: log.child('api'),
   });
@@ -145,13 +151,15 @@ async function assemble(
   if (options.mesh !== false) await applyObjects(mesh, store.registry, admin);
 
   const state: SandboxState = {
-    pid: process.pid,
+    pid: options.inside?.pid ?? process.pid,
     block,
     api: apiUrl,
     driver: options.driver,
     nodes: addresses.nodes.map((n) => n.name),
     means: driver.means.kind,
-    reason: driver.means.reason,
+    reason: [driver.means.reason, options.inside?.reason, options.chosen]
+      .filter((text) => text !== undefined)
+      .join('; '),
     started: new Date(clock.now()).toISOString(),
     dir,
   };
@@ -190,7 +198,7 @@ function statusOf(
     driver: state.driver,
     nodes: state.nodes,
     means: means.kind,
-    reason: means.reason,
+    reason: state.reason,
     dir: state.dir,
     api: state.api,
     pods: pods.map(row),

@@ -2,7 +2,6 @@
 // answering system calls) and `netns` (network namespaces, captured by the node agent's rules).
 import path from 'node:path';
 import type { Clock, Log } from '../core/base/index.ts';
-import { namespacesAvailable, netToolsAvailable } from '../core/linux/index.ts';
 import { systemRandom } from '../core/runtime/index.ts';
 import { type AddressPlan, loopbackPlan, mostNodes, netnsPlan } from './addresses.ts';
 import type { Recorder } from './controllers/index.ts';
@@ -53,14 +52,6 @@ export interface Driver {
   enrolled(pod: Pod): boolean;
   /** When the API serves. */
   start(): Promise<void>;
-}
-
-/** Why `netns` cannot be had here, or `undefined`. */
-export function netnsObstacle(): string | undefined {
-  for (const available of [netToolsAvailable(), namespacesAvailable()]) {
-    if (!available.ok) return available.reason;
-  }
-  return undefined;
 }
 
 export async function loopbackDriver(facts: DriverFacts): Promise<Driver> {
@@ -116,8 +107,6 @@ export async function loopbackDriver(facts: DriverFacts): Promise<Driver> {
 }
 
 export async function netnsDriver(facts: DriverFacts): Promise<Driver> {
-  const obstacle = netnsObstacle();
-  if (obstacle !== undefined) throw new Error(`driver netns is not possible here: ${obstacle}`);
   if (facts.nodes > mostNodes) throw new Error(`at most ${mostNodes} nodes`);
   const { dir, block, store, recorder, log, undo } = facts;
   await removeLeftovers(block, log);

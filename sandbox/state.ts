@@ -104,7 +104,12 @@ export class StateFiles {
     const main = path.join(packageRoot, 'cli', 'main.ts');
     const script = `#!/bin/sh\nexec ${quoted(process.execPath)} ${quoted(main)} "$@"\n`;
     fs.writeFileSync(path.join(bin, 'ambientctl'), script, { mode: 0o755 });
-    return () => fs.rmSync(file, { force: true });
+    return () => this.remove();
+  }
+
+  /** The state file: nobody finds the sandbox any more. */
+  remove(): void {
+    fs.rmSync(path.join(this.#dir, 'state.json'), { force: true });
   }
 
   /** DIR/sandbox.sock: whoever connects reads the status as one JSON text. */

@@ -122,6 +122,7 @@ function ports(): string {
     ['ztunnel', '15001', 'each captured pod', 'outbound traffic of the pod'],
     ['ztunnel', '15006', 'each captured pod', 'inbound plaintext'],
     ['ztunnel', '15008', 'each captured pod', 'inbound HBONE: mutual TLS 1.3 and HTTP/2 CONNECT'],
+    ['ztunnel', '15053', 'each captured pod, loopback only', 'DNS of the pod'],
     ['ztunnel', '15080', 'each captured pod', 'SOCKS5, off by default'],
     ['ztunnel', String(z.value.admin.port), 'the proxy, local peers only', 'admin'],
     ['ztunnel', String(z.value.stats.port), 'the proxy', 'metrics'],

@@ -16,7 +16,7 @@ const dirOption = ['--dir <dir>', 'folder of the sandbox', '.ambient'] as const;
 
 const limits = (driver: string): string =>
   driver === 'netns'
-    ? 'TCP and IPv4 only; names come from /etc/hosts, there is no cluster DNS. Pods are isolated by network namespaces alone.'
+    ? 'pods are isolated by network namespaces alone: they share this machine’s files and users.'
     : 'TCP and IPv4 only, one node; processes outside pods are not kept out. This shows the mesh, it does not isolate.';
 
 function seconds(text: string): number {
@@ -32,7 +32,11 @@ function upCommand(): Command {
       'Starts a Kubernetes-compatible API, a runner of pods as plain processes, and the mesh’s own programs. Needs no cluster and no root.',
     )
     .option('-d, --detach', 'return when API and mesh are ready; the sandbox goes on')
-    .option('--driver <driver>', 'loopback, netns (as root: network namespaces) or auto', 'auto')
+    .option(
+      '--driver <driver>',
+      'loopback, netns (network namespaces: as root, or where users may make them) or auto',
+      'auto',
+    )
     .option('--nodes <count>', 'nodes of driver netns', '1')
     .option(...dirOption)
     .option('--no-mesh', 'the API and runner alone')

@@ -52,7 +52,7 @@ To end it:
 }
 
 async function tell(flags: Flags, dir: string): Promise<StoryResult> {
-  let driver = flags.driver === 'auto' ? 'loopback' : flags.driver;
+  let driver = flags.driver;
   const steps = story({
     async start(note) {
       const status = await startDetached({
@@ -109,7 +109,7 @@ const command = new Command('demo')
   )
   .option('--json', 'the steps as one JSON object on stdout')
   .option('--keep', 'leave the mesh running and print how to look around')
-  .option('--driver <driver>', 'loopback, netns (as root) or auto', 'loopback')
+  .option('--driver <driver>', 'loopback, netns or auto: netns where it can be had', 'auto')
   .option('--nodes <count>', 'nodes of driver netns', '1')
   .option('--dir <dir>', 'folder of the sandbox; a temporary one by default')
   .addHelpText(

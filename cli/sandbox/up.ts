@@ -62,8 +62,7 @@ export async function startDetached(o: UpOptions): Promise<SandboxStatus> {
   mkdirSync(dir, { recursive: true, mode: 0o700 });
   const logFile = join(dir, 'sandbox.log');
   const out = openSync(logFile, 'a', 0o600);
-  const driver = o.driver === 'netns' ? 'netns' : 'loopback';
-  const args = [daemon, '--dir', dir, '--driver', driver, '--nodes', String(o.nodes ?? 1)];
+  const args = [daemon, '--dir', dir, '--driver', o.driver, '--nodes', String(o.nodes ?? 1)];
   if (!o.mesh) args.push('--no-mesh');
   const child = spawn(process.execPath, args, { detached: true, stdio: ['ignore', out, out] });
   closeSync(out);

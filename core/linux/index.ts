@@ -53,6 +53,7 @@ export {
   type Reply,
   type SocketAddress,
 } from './structs.ts';
+export { machineMeans, type MachineMeans, unshareArgs } from './machine.ts';
 export { netToolsAvailable, runIp, runNft } from './net-tools.ts';
 export {
   inNamespace,

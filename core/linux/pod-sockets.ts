@@ -184,8 +184,8 @@ export function originalDestination(fd: number, family: 'IPv4' | 'IPv6'): IpPort
   return result < 0 ? undefined : decodeIpPort(bytes);
 }
 
-/** The descriptor of an accepted or connecting socket. Internal to Node, but stable from 20 to 26. */
-export function fdOf(socket: net.Socket): number | undefined {
+/** The descriptor of a listening, accepted or connecting socket. Internal to Node, but stable from 20 to 26. */
+export function fdOf(socket: net.Socket | net.Server): number | undefined {
   const fd = (socket as unknown as { _handle?: { fd?: unknown } })._handle?.fd;
   return typeof fd === 'number' && fd >= 0 ? fd : undefined;
 }

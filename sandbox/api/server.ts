@@ -18,8 +18,8 @@ export interface ApiOptions {
   readonly host?: string;
   /** 0 = any free one. */
   readonly port: number;
-  /** A second listening socket, made elsewhere (another network namespace). */
-  readonly extraFd?: number | undefined;
+  /** More listening sockets, made elsewhere (in other network namespaces). */
+  readonly extraFds?: readonly number[];
   readonly tls: ServingCertificate;
   readonly log: Log;
   /** Wall time in milliseconds. Default `Date.now`. */
@@ -72,16 +72,18 @@ export async function startApi(options: ApiOptions): Promise<RunningApi> {
     server.listen(options.port, host, resolve);
   });
   server.on('error', (error) => log.error('the API server failed', { error: error.message }));
-  const door = createDoor((socket) => void server.emit('connection', socket));
-  door.on('error', (error) => log.error('the API server failed', { error: error.message }));
-  if (options.extraFd !== undefined) door.listen({ fd: options.extraFd });
+  const doors = (options.extraFds ?? []).map((fd) => {
+    const door = createDoor((socket) => void server.emit('connection', socket));
+    door.on('error', (error) => log.error('the API server failed', { error: error.message }));
+    return door.listen({ fd });
+  });
   const { port } = server.address() as AddressInfo;
   return {
     url: `https://${host.includes(':') ? `[${host}]` : host}:${port}`,
     port,
     stop: () =>
       new Promise((resolve) => {
-        if (door.listening) door.close();
+        for (const door of doors) door.close();
         server.close(() => resolve());
         for (const socket of sockets) socket.destroy();
       }),

@@ -93,6 +93,8 @@ describe('DNS of a pod in the mesh', { skip, timeout: 60_000 }, () => {
   let end: () => void = () => {};
   let ended: Promise<void> = Promise.resolve();
   const asked: string[] = [];
+  /** What `ip netns exec` gives the pod's programs for theirs. */
+  let etc = '';
   const folder = fs.mkdtempSync(path.join(tmpdir(), 'ambient-dns-'));
   const resolv = path.join(folder, 'resolv.conf');
 
@@ -150,6 +152,9 @@ describe('DNS of a pod in the mesh', { skip, timeout: 60_000 }, () => {
       a = one;
       await join(one, two);
       await runIp(['route add default via 10.9.0.2'], one.fd);
+      etc = `/etc/netns/${one.name}`;
+      fs.mkdirSync(etc, { recursive: true });
+      fs.writeFileSync(path.join(etc, 'resolv.conf'), 'nameserver 10.99.0.53\n');
       stop = await upstream(two, asked);
       const done = new Promise<void>((over) => {
         end = over;
@@ -176,7 +181,7 @@ describe('DNS of a pod in the mesh', { skip, timeout: 60_000 }, () => {
     stop();
     end();
     await ended;
-    fs.rmSync(folder, { recursive: true, force: true });
+    for (const made of [folder, etc]) fs.rmSync(made, { recursive: true, force: true });
   });
 
   test('Z47: the system’s own resolver finds a service, its name server being nowhere', async () => {

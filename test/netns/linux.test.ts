@@ -103,7 +103,9 @@ for (const family of ['IPv4', 'IPv6'] as const) {
     });
   });
 
-  test(`${family}: 3.1.2 where a redirected connection wanted to go; marks pass`, { skip }, async () => {
+  test(`${family}: 3.1.2 where a redirected connection wanted to go; marks pass`, {
+    skip,
+  }, async () => {
     await withNamespaces(2, async (a, b) => {
       await join(a, b);
       await runNft(

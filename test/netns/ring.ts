@@ -3,13 +3,7 @@
 // skipping into failing.
 import { spawn, spawnSync } from 'node:child_process';
 import { text } from 'node:stream/consumers';
-import {
-  type NamespaceFd,
-  namespacesAvailable,
-  netToolsAvailable,
-  openNamespace,
-  runIp,
-} from '../../core/linux/index.ts';
+import { machineMeans, type NamespaceFd, openNamespace, runIp } from '../../core/linux/index.ts';
 import { closeSync } from 'node:fs';
 
 /** `false` = run; a text = why not. */
@@ -17,11 +11,11 @@ export const skip: string | false = reason();
 
 function reason(): string | false {
   if (process.env['NETNS_RING'] !== '1') return 'npm run test:netns runs it';
-  const tools = netToolsAvailable();
-  const entered = tools.ok ? namespacesAvailable() : tools;
-  if (entered.ok) return false;
-  if (process.env['NETNS_REQUIRED'] === '1') throw new Error(entered.reason);
-  return entered.reason;
+  const machine = machineMeans();
+  if (machine.kind === 'own') return false;
+  const why = machine.kind === 'none' ? machine.reason : 'run it as root, or in unshare -Urnm';
+  if (process.env['NETNS_REQUIRED'] === '1') throw new Error(why);
+  return why;
 }
 
 let count = 0;
