@@ -9,6 +9,7 @@ import {
 } from '../core/runtime/index.ts';
 import type { Metrics, RootLog } from '../core/telemetry/index.ts';
 import type { Listen } from './config.ts';
+import { type ProbeAnswer, type ProbeRequest, readProbe } from './probe.ts';
 import type { WaypointRecord } from './report.ts';
 
 export interface AdminSources {
@@ -18,6 +19,7 @@ export interface AdminSources {
   readonly dump: () => unknown;
   readonly byTrace: (trace: string) => readonly WaypointRecord[];
   readonly recent: () => readonly WaypointRecord[];
+  readonly probe: (request: ProbeRequest) => Promise<ProbeAnswer>;
   readonly quit: () => void;
 }
 
@@ -72,6 +74,7 @@ function adminRoutes(s: AdminSources): ReadonlyMap<string, OpsHandler> {
       },
     ],
     ['GET /ambient/connections', (r) => connections(s, r)],
+    ['POST /ambient/probe', (r) => runProbe(s, r)],
   ]);
 }
 
@@ -108,4 +111,10 @@ function connections(s: AdminSources, { query }: OpsRequest): OpsAnswer {
   if (trace !== null) return json(s.byTrace(trace));
   if (query.has('recent')) return json(s.recent());
   return text(400, 'usage: /ambient/connections?trace=ID or ?recent\n');
+}
+
+async function runProbe(s: AdminSources, { body }: OpsRequest): Promise<OpsAnswer> {
+  const request = readProbe(body);
+  if (typeof request === 'string') return text(400, `${request}\n`);
+  return json(await s.probe(request));
 }

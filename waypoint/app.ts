@@ -14,6 +14,7 @@ import { Http1 } from './http/serve-h1.ts';
 import { Http2 } from './http/serve-h2.ts';
 import type { ServiceConfigs } from './l7/config-state.ts';
 import { declareMetrics } from './metrics.ts';
+import { probe } from './probe.ts';
 import { Reports } from './report.ts';
 import { Clusters } from './upstream/clusters.ts';
 import { Tunnels } from './upstream/tunnels.ts';
@@ -227,6 +228,7 @@ function openAdmin(
     }),
     byTrace: (trace) => ctx.reports.byTrace(trace),
     recent: () => ctx.reports.recent(),
+    probe: (request) => probe(ctx, request),
     quit: deps.quit ?? (() => {}),
   });
 }

@@ -114,6 +114,34 @@ describe('waypoint', () => {
     );
   });
 
+  test('verify: behind a waypoint both legs are proven, the second by the waypoint itself', async () => {
+    const r = await s.ctl('verify', 'mtls', 'deploy/curl', 'svc/productpage', '-o', 'json');
+    assert.equal(r.code, 0, r.out + r.err);
+    const report = JSON.parse(r.out) as {
+      legs: { from: string; to: string; peer: { identity: string }; local: { identity: string } }[];
+      policies: { name: string; scope: string }[];
+      proofs: { name: string; ok: boolean | null; text: string }[];
+    };
+    const of = (account: string): string => `spiffe://cluster.local/ns/default/sa/${account}`;
+    assert.deepEqual(
+      report.legs.map((l) => [l.local.identity, l.peer.identity]),
+      [
+        [of('curl'), of('waypoint')],
+        [of('waypoint'), of('bookinfo-productpage')],
+      ],
+    );
+    assert.match(report.proofs[1]?.text ?? '', /^via waypoint waypoint-.* → productpage-/);
+    assert.deepEqual(
+      report.proofs.filter((p) => p.ok !== true).map((p) => p.name),
+      ['plaintext-refused'].filter(() => report.proofs[5]?.ok === false),
+    );
+    assert.ok(
+      report.policies.some(
+        (p) => p.name === 'default/productpage-waypoint' && p.scope === 'Waypoint',
+      ),
+    );
+  });
+
   test('20 21 a route by weights: about nine in ten, no v3, and its status says so', async () => {
     await s.world.applyText(canary, 'route');
     const route = await s.world.until('route status', 10_000, async () => {
