@@ -129,3 +129,34 @@ test('a namespace is emptied, then gone', async (t) => {
   assert.equal(store.get(keys.namespaces, undefined, 'extra'), undefined);
   assert.equal(store.list(keys.pods, { namespace: 'extra' }).items.length, 0);
 });
+
+test('Recreate: the new pods come when the last old one is really gone, and not before', async (t) => {
+  const { store } = await open(t);
+  store.create(keys.deployments, {
+    ...web,
+    spec: {
+      ...web.spec,
+      replicas: 1,
+      strategy: { type: 'Recreate' },
+      template: {
+        ...web.spec.template,
+        spec: { ...web.spec.template.spec, terminationGracePeriodSeconds: 5, nodeName: 'sandbox' },
+      },
+    },
+  });
+  await settle();
+  makeReady(store);
+  await settle();
+  const [old] = store.list(keys.pods).items;
+  assert.ok(old);
+  store.modify(keys.deployments, 'default', 'web', (o) => {
+    (o['spec'] as typeof web.spec).template.metadata.labels = { app: 'web', again: '1' } as never;
+  });
+  await settle();
+  const names = (): string[] => store.list(keys.pods).items.map((p) => p.metadata.name);
+  assert.deepEqual(names(), [old.metadata.name]);
+  store.remove(keys.pods, 'default', old.metadata.name, { graceSeconds: 0 });
+  await settle();
+  assert.equal(names().length, 1);
+  assert.notEqual(names()[0], old.metadata.name);
+});

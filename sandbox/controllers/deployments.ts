@@ -33,6 +33,8 @@ export function deploymentController({ store, recorder, now }: WorkloadDeps): Co
     watches: {
       [keys.deployments]: (o) => [keyOf(o)],
       [keys.replicaSets]: ownerKey('Deployment'),
+      // Recreate waits until the old pods are gone, of which no ReplicaSet tells: it has forgotten them already.
+      [keys.pods]: (o) => (isDeleting(o) ? deploymentsOf(store, as<Pod>(o)) : []),
     },
     reconcile(key) {
       const { namespace, name } = splitKey(key);
@@ -49,6 +51,15 @@ export function deploymentController({ store, recorder, now }: WorkloadDeps): Co
       return undefined;
     },
   };
+}
+
+/** Key of the Deployment whose ReplicaSet made a pod. */
+function deploymentsOf(store: Store, pod: Pod): string[] {
+  const owner = controllerOf(pod);
+  const { namespace } = pod.metadata;
+  if (owner?.kind !== 'ReplicaSet') return [];
+  const set = store.get(keys.replicaSets, namespace, owner.name);
+  return set ? ownerKey('Deployment')(set) : [];
 }
 
 const newSetOf = (deployment: Deployment, sets: readonly ReplicaSet[]): ReplicaSet | undefined => {
