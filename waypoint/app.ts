@@ -16,6 +16,7 @@ import type { ServiceConfigs } from './l7/config-state.ts';
 import { declareMetrics } from './metrics.ts';
 import { probe } from './probe.ts';
 import { Reports } from './report.ts';
+import { OpenSockets } from './tunnel-socket.ts';
 import { Clusters } from './upstream/clusters.ts';
 import { Tunnels } from './upstream/tunnels.ts';
 import { Upstreams } from './upstream/upstreams.ts';
@@ -64,6 +65,7 @@ export async function startWaypoint(config: WaypointConfig, deps: WaypointDeps):
   });
   const tls = { clock, aliases: config.trustDomainAliases };
   const metrics = declareMetrics(deps.metrics, config.version);
+  const sockets = new OpenSockets();
   let draining = false;
   const self = (): Workload => ownWorkload(config, feed);
   const tunnels = new Tunnels({
@@ -85,7 +87,8 @@ export async function startWaypoint(config: WaypointConfig, deps: WaypointDeps):
     services: deps.services,
     identity,
     self,
-    upstreams: new Upstreams(tunnels, clock, log.child('proxy')),
+    upstreams: new Upstreams({ tunnels, sockets, clock, log: log.child('proxy') }),
+    sockets,
     clusters: new Clusters(clock, random),
     reports: new Reports({
       clock,
@@ -224,6 +227,7 @@ function openAdmin(
         in: accept.tunnels,
         streams: accept.streams,
         out: ctx.upstreams.tunnels.pool.size,
+        held: ctx.sockets.held(),
       },
     }),
     byTrace: (trace) => ctx.reports.byTrace(trace),

@@ -5,6 +5,7 @@ import type { MeshView, SpiffeId, Workload } from '../core/model/index.ts';
 import type { WaypointConfig } from './config.ts';
 import type { ServiceConfigs } from './l7/config-state.ts';
 import type { Reports } from './report.ts';
+import type { OpenSockets } from './tunnel-socket.ts';
 import type { Clusters } from './upstream/clusters.ts';
 import type { Upstreams } from './upstream/upstreams.ts';
 
@@ -20,6 +21,7 @@ export interface WaypointContext {
   self(): Workload;
   readonly upstreams: Upstreams;
   readonly clusters: Clusters;
+  readonly sockets: OpenSockets;
   readonly reports: Reports;
   /** True once a stop was asked for: answers close their connections. */
   readonly draining: () => boolean;

@@ -3,6 +3,28 @@
 import { Duplex } from 'node:stream';
 import { resetStream } from '../core/hbone/index.ts';
 
+/** Streams that are open, so that what is held for them can be told. */
+export class OpenSockets {
+  readonly #all = new Set<TunnelSocket>();
+
+  add(socket: TunnelSocket): TunnelSocket {
+    this.#all.add(socket);
+    socket.once('close', () => this.#all.delete(socket));
+    return socket;
+  }
+
+  /** Bytes that wait in this process: of all streams, and of the one that holds most. */
+  held(): { readonly streams: number; readonly bytes: number; readonly most: number } {
+    let bytes = 0;
+    let most = 0;
+    for (const s of this.#all) {
+      bytes += s.held;
+      most = Math.max(most, s.held);
+    }
+    return { streams: this.#all.size, bytes, most };
+  }
+}
+
 const codeOf = (stream: Duplex): number =>
   'rstCode' in stream && typeof stream.rstCode === 'number' ? stream.rstCode : 0;
 
@@ -40,6 +62,12 @@ export class TunnelSocket extends Duplex {
       else if (codeOf(under) === 0 && under.readableEnded) this.#gentle();
       else this.destroy(new Error('the stream was reset'));
     });
+  }
+
+  /** Bytes that wait here, either way. */
+  get held(): number {
+    const { readableLength, writableLength } = this.#under;
+    return this.readableLength + this.writableLength + readableLength + writableLength;
   }
 
   /** Nothing is expected now: bytes or an end destroy the stream. False = they have come already. */

@@ -28,6 +28,7 @@ import type { Http2 } from '../http/serve-h2.ts';
 import { carryOpaque, openOpaque } from '../tcp.ts';
 import { TunnelSocket } from '../tunnel-socket.ts';
 import { detect } from './detect.ts';
+import { tunnelWindow } from '../limits.ts';
 import { type AcceptPlan, planAccept } from './plan.ts';
 
 /** How long a tunnel to a service of ours waits for its configuration. */
@@ -84,6 +85,7 @@ export class Accept {
       const server = serveHbone(secured.stream, {
         clock,
         log,
+        limits: { streamWindow: tunnelWindow },
         onConnect: (incoming) => void this.#request(client, secured, incoming),
       });
       this.#tunnels.add(server);
@@ -170,7 +172,7 @@ export class Accept {
       if (opened instanceof MeshError) return this.#refuse(client, secured, incoming, opened);
       return carryOpaque(this.#ctx, connection, incoming.accept({}), opened);
     }
-    const stream = new TunnelSocket(incoming.accept({}), client);
+    const stream = this.#ctx.sockets.add(new TunnelSocket(incoming.accept({}), client));
     const found = await peek(stream, config.detectMs, clock, plan.port.protocol === 'detect');
     if (found === 'http2') this.#http2.serve(stream, connection);
     else if (found === 'http1') this.#http1.serve(stream, connection);

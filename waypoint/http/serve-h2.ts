@@ -1,13 +1,13 @@
 // HTTP/2 with prior knowledge (and so gRPC) on a tunnel stream ↔ Exchange.
 import http2, { constants, type ServerHttp2Session, type ServerHttp2Stream } from 'node:http2';
 import type { Duplex } from 'node:stream';
+import { innerConnectionWindow, innerWindow } from '../limits.ts';
 import type { WaypointContext } from '../context.ts';
 import type { Downstream, HeaderList, L7Connection, LocalReply, RequestHead } from './exchange.ts';
 import { collect, fromHttp2 } from './headers.ts';
 import { reply } from './local-reply.ts';
 import { serveRequest } from './phases.ts';
 
-const streamWindow = 1 << 20;
 const maxHeaders = 100;
 
 function downstream(stream: ServerHttp2Stream): Downstream {
@@ -87,7 +87,7 @@ export class Http2 {
   serve(stream: Duplex, connection: L7Connection): void {
     const session = http2.performServerHandshake(stream, {
       settings: {
-        initialWindowSize: streamWindow,
+        initialWindowSize: innerWindow,
         maxConcurrentStreams: 1024,
         maxHeaderListSize: 60 * 1024,
         enablePush: false,
@@ -104,7 +104,7 @@ export class Http2 {
       stream.destroy();
     });
     stream.on('close', () => session.destroy());
-    session.setLocalWindowSize(4 << 20);
+    session.setLocalWindowSize(innerConnectionWindow);
     session.on('stream', (s: ServerHttp2Stream, headers) => {
       s.on('error', () => {});
       const { head, fault } = readHead(headers, s);

@@ -117,13 +117,17 @@ class Bucket<T> {
         return;
       }
     };
+    const keyed = (list: readonly MatchEntry<T>[] | undefined): void => {
+      meter.steps++;
+      look(list);
+    };
     look(this.#rest);
     if (this.#byHeader) {
-      for (const [name, value] of head.headers) look(this.#anchored.get(`h ${name}: ${value}`));
+      for (const [name, value] of head.headers) keyed(this.#anchored.get(`h ${name}: ${value}`));
     }
     if (this.#byQuery) {
       for (const [name, value] of new URLSearchParams(head.query.slice(1))) {
-        look(this.#anchored.get(`q ${name}=${value}`));
+        keyed(this.#anchored.get(`q ${name}=${value}`));
       }
     }
     return best;

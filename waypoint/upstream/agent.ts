@@ -47,12 +47,9 @@ export class TunnelAgent extends http.Agent {
     if (!open || !done) return undefined;
     open().then(
       (stream) => {
-        this.#kept.set(stream, {
-          uses: 1,
-          maxUses,
-          idleMs: idleMs || defaultIdleMs,
-          timer: undefined,
-        });
+        const kept: Kept = { uses: 1, maxUses, idleMs: idleMs || defaultIdleMs, timer: undefined };
+        this.#kept.set(stream, kept);
+        stream.once('close', () => kept.timer?.cancel());
         done(null, stream);
       },
       (error: unknown) => done(fromUnknown(error), undefined as unknown as Duplex),
@@ -69,7 +66,6 @@ export class TunnelAgent extends http.Agent {
     if (!stream.rest()) return false;
     const ms = Math.min(kept.idleMs, stream.timeout || defaultIdleMs);
     kept.timer = this.#clock.after(ms, () => stream.destroy());
-    stream.once('close', () => kept.timer?.cancel());
     return true;
   }
 

@@ -28,6 +28,7 @@ import {
 } from '../../core/model/index.ts';
 import { dial } from '../../core/runtime/index.ts';
 import type { WaypointConfig } from '../config.ts';
+import { tunnelWindow } from '../limits.ts';
 
 const hbonePort = 15008;
 /** From the wish to an open stream: dial, handshake and the answer to CONNECT together (waypoint-l7.md 1.5). */
@@ -166,7 +167,11 @@ export class Tunnels {
     });
     const secured = await connectTls(socket, cert, [peer.expect], tls);
     this.#d.onHandshake();
-    const client = openHbone(secured.stream, { clock, log });
+    const client = openHbone(secured.stream, {
+      clock,
+      log,
+      limits: { streamWindow: tunnelWindow },
+    });
     const { peer: proven, tls: facts, local } = secured;
     return { client, facts: { peer: proven, tls: facts, local } };
   }

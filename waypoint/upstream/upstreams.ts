@@ -10,7 +10,8 @@ import {
 } from '../../core/base/index.ts';
 import type { HeaderList, RequestHead, ResponseHead } from '../http/exchange.ts';
 import { fromHttp2, fromRaw, toHttp2, toRaw } from '../http/headers.ts';
-import { TunnelSocket } from '../tunnel-socket.ts';
+import { innerConnectionWindow, innerWindow } from '../limits.ts';
+import { type OpenSockets, TunnelSocket } from '../tunnel-socket.ts';
 import type { Breaker } from '../balance/breaker.ts';
 import type { Cluster } from '../l7/cluster.ts';
 import { type AgentOptions, defaultIdleMs, TunnelAgent } from './agent.ts';
@@ -51,13 +52,16 @@ interface Session {
 export class Upstreams {
   readonly tunnels: Tunnels;
   readonly #log: Log;
+  readonly #sockets: OpenSockets;
   readonly #agent: TunnelAgent;
   readonly #sessions = new Map<string, Session[]>();
   readonly #dialling = new Map<string, Promise<Session>>();
   /** Who waits for a connection of a key, over the limit of connections. */
   readonly #waiting = new Map<string, Set<() => void>>();
 
-  constructor(tunnels: Tunnels, clock: Clock, log: Log) {
+  constructor(o: { tunnels: Tunnels; sockets: OpenSockets; clock: Clock; log: Log }) {
+    const { tunnels, clock, log } = o;
+    this.#sockets = o.sockets;
     this.#agent = new TunnelAgent(clock);
     this.#agent.on('free', (_socket, { key = '' }: AgentOptions) => this.#wake(key));
     this.tunnels = tunnels;
@@ -83,7 +87,7 @@ export class Upstreams {
     const { signal } = new AbortController();
     const { connectTimeoutMs } = r.cluster.policy;
     const { stream } = await this.tunnels.open({ ...r, signal, connectTimeoutMs });
-    const socket = new TunnelSocket(stream);
+    const socket = this.#sockets.add(new TunnelSocket(stream));
     const release = r.breaker.hold('connections');
     socket.once('close', () => {
       release();
@@ -265,7 +269,7 @@ export class Upstreams {
     const socket = await this.#open(r);
     const session = http2.connect('http://upstream', {
       createConnection: () => socket,
-      settings: { enablePush: false, initialWindowSize: 1 << 20, maxHeaderListSize: 60 * 1024 },
+      settings: { enablePush: false, initialWindowSize: innerWindow, maxHeaderListSize: 60 * 1024 },
       maxHeaderListPairs: maxResponseHeaders + 8,
     });
     const held: Session = { session, active: 0, uses: 0, usable: true };
@@ -276,6 +280,7 @@ export class Upstreams {
       else this.#sessions.delete(key);
     };
     session.on('error', (error) => this.#log.debug('upstream connection failed', { error }));
+    session.once('connect', () => session.setLocalWindowSize(innerConnectionWindow));
     session.on('goaway', gone);
     session.on('close', gone);
     socket.on('close', () => session.destroy());
