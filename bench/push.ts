@@ -98,7 +98,9 @@ function takeIn(snapshots: Snapshots): number[] {
       ms(() => {
         for (const e of entries.slice(at, at + slice)) {
           const r = decodeAddress(e.bytes);
-          if (r.ok && r.value.kind === 'workload') read.push(r.value.workload);
+          if (!r.ok || r.value.kind !== 'workload') continue;
+          read.push(r.value.workload);
+          feed.prepare(r.value);
         }
       }),
     );

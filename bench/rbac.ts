@@ -93,7 +93,7 @@ export function* cases(filter = ''): IterableIterator<Result> {
   const mesh = new MeshState();
   mesh.apply({ workloads: [target] });
   const prepared = times(policies / 40, (i) => {
-    for (const p of all.slice(i * 40, i * 40 + 40)) mesh.prepare(p);
+    for (const p of all.slice(i * 40, i * 40 + 40)) mesh.prepare({ policy: p });
   });
   const [arrival = 0] = times(1, () => mesh.apply({ policies: all }));
   const [first = 0] = times(1, () => mesh.judge(target, plaintext));

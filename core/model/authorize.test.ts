@@ -382,12 +382,12 @@ describe('the index', () => {
             if ('put' in s) mesh.apply({ policies: [s.put] });
             else if ('drop' in s) mesh.apply({ removed: { policies: [s.drop] } });
             else if ('prepare' in s) {
-              mesh.prepare(s.prepare);
+              mesh.prepare({ policy: s.prepare });
               prepared.push(s.prepare);
             } else {
               mesh.tidy(s.tidy);
               for (const p of prepared.splice(0)) {
-                if (s.tidy % 2 === 0) mesh.discard(p);
+                if (s.tidy % 2 === 0) mesh.discard({ policy: p });
                 else mesh.apply({ policies: [p] });
               }
             }

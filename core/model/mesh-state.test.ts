@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
-import { type Batch, dumpMesh, MeshState, workloadUid } from './index.ts';
+import { type Batch, dumpMesh, MeshState, type Workload, workloadUid } from './index.ts';
 import {
   anyPolicy,
   anyService,
@@ -300,6 +300,62 @@ describe('endpoints', () => {
         },
       ),
       { numRuns: 60 },
+    );
+  });
+
+  test('F40 workloads prepared in slices: nobody sees one before its batch, and then as without slices', () => {
+    const found = (m: MeshState, all: readonly Workload[]): unknown[] =>
+      all.map((x) => [
+        x.addresses.map((ip) => m.workloadByAddress(x.network, ip)?.uid),
+        m.localWorkload(x, '')?.uid,
+        m.findHostname(x.namespace, x.hostname || 'none')?.kind,
+        m.workload(x.uid) === x,
+      ]);
+    // Few names, so that the same uid comes again with other addresses, accounts and hosts.
+    const few = (...texts: string[]) => fc.constantFrom(...texts);
+    const small = fc
+      .tuple(
+        few('a/x', 'a/y', 'b/x'),
+        fc.uniqueArray(few('10.0.0.1', '10.0.0.2'), { maxLength: 2 }),
+        few('one', 'two'),
+        few('', 'host'),
+        fc.constantFrom('Standard' as const, 'HostNetwork' as const),
+        fc.boolean(),
+      )
+      .map(([name, ips, serviceAccount, hostname, networkMode, backs]) =>
+        workload(name, ips, {
+          serviceAccount,
+          hostname,
+          networkMode,
+          services: new Map(backs ? [member('a/s')] : []),
+        }),
+      );
+    const step = fc.record({
+      ws: fc.array(small, { minLength: 1, maxLength: 4 }),
+      discard: fc.boolean(),
+      drop: fc.option(fc.nat(3), { nil: undefined }),
+    });
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 6 }), (steps) => {
+        const sliced = new MeshState();
+        const plain = new MeshState();
+        const all = steps.flatMap((x) => x.ws);
+        for (const { ws, discard, drop } of steps) {
+          for (const workload of ws) sliced.prepare({ workload });
+          assert.deepEqual(found(sliced, all), found(plain, all), 'prepared and not applied');
+          if (discard) {
+            for (const workload of ws) sliced.discard({ workload });
+          } else {
+            const gone = drop === undefined ? [] : [ws[drop]?.uid ?? ''];
+            const batch = { workloads: ws, removed: { addresses: gone } };
+            sliced.apply(batch);
+            plain.apply(batch);
+          }
+          assert.deepEqual(found(sliced, all), found(plain, all));
+          assert.deepEqual(dumpMesh(sliced), dumpMesh(plain));
+        }
+      }),
+      { numRuns: 100 },
     );
   });
 });

@@ -95,11 +95,10 @@ export class MeshState implements MeshView {
       services.add(serviceKey(s));
     }
     for (const w of batch.workloads ?? []) {
-      const old = this.#workloads.put(w);
-      if (old) this.#services.detach(old);
-      this.#services.attach(w);
+      this.#services.attach(w, this.#workloads.put(w));
       workloads.add(w.uid);
     }
+    this.#workloads.settle();
     for (const name of batch.removed?.addresses ?? []) this.#remove(name, workloads, services);
     for (const key of batch.removed?.policies ?? []) {
       if (this.#policies.remove(key)) policies.add(key);
@@ -176,14 +175,20 @@ export class MeshState implements MeshView {
     return this.#policies.judge(w, c);
   }
   /**
-   * Does the slow part of putting a policy beforehand; no decision counts it before `apply` does. What is
-   * prepared must be applied or discarded.
+   * Does the slow part of putting a policy or workload beforehand; no decision counts it before `apply` does.
+   * What is prepared must be applied or discarded.
    */
-  prepare(policy: Policy): void {
-    this.#policies.prepare(policy);
+  prepare(what: { readonly policy: Policy } | { readonly workload: Workload }): void {
+    if ('policy' in what) {
+      this.#policies.prepare(what.policy);
+      return;
+    }
+    this.#workloads.prepare(what.workload);
+    this.#services.prepare(what.workload);
   }
-  discard(policy: Policy): void {
-    this.#policies.discard(policy);
+  discard(what: { readonly policy: Policy } | { readonly workload: Workload }): void {
+    if ('policy' in what) this.#policies.discard(what.policy);
+    else this.#workloads.discard(what.workload);
   }
   /** Cleans up after removed policies, about `rules` rules of them; true = there is more to do. */
   tidy(rules: number): boolean {

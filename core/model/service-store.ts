@@ -131,19 +131,31 @@ export class ServiceStore {
     return true;
   }
 
-  attach(w: Workload): void {
+  /** Makes the endpoints of a workload those of `w`, in place of those of its former self. */
+  attach(w: Workload, old: Workload | undefined): void {
+    if (old)
+      for (const key of old.services.keys()) if (!w.services.has(key)) this.#drop(key, w.uid);
+    const healthy = w.status === 'Healthy';
     for (const [key, ports] of w.services) {
-      const map = this.#endpoints.get(key) ?? new Map<WorkloadUid, Endpoint>();
-      map.set(w.uid, { workload: w.uid, ports, healthy: w.status === 'Healthy' });
-      this.#endpoints.set(key, map);
+      const map = this.#endpoints.get(key);
+      const endpoint = { workload: w.uid, ports, healthy };
+      if (map) map.set(w.uid, endpoint);
+      else this.#endpoints.set(key, new Map([[w.uid, endpoint]]));
     }
   }
 
+  /** Lets the engine know the texts under which endpoints will be filed. */
+  prepare(w: Workload): void {
+    for (const key of w.services.keys()) this.#endpoints.has(key);
+  }
+
   detach(w: Workload): void {
-    for (const key of w.services.keys()) {
-      const map = this.#endpoints.get(key);
-      map?.delete(w.uid);
-      if (map?.size === 0) this.#endpoints.delete(key);
-    }
+    for (const key of w.services.keys()) this.#drop(key, w.uid);
+  }
+
+  #drop(key: NamespacedHost, uid: WorkloadUid): void {
+    const map = this.#endpoints.get(key);
+    map?.delete(uid);
+    if (map?.size === 0) this.#endpoints.delete(key);
   }
 }

@@ -1,4 +1,6 @@
-// Workloads by uid, by address, by node and name. Owned by MeshState; everybody else sees MeshView.
+// Workloads by uid, by address, by node and name. Owned by MeshState; everybody else sees MeshView. The indexes
+// by address and name only say where to look: what is there counts if the workload in force says the same. So
+// they can be filled beforehand, in slices, without anybody seeing it.
 import { type IpAddress } from '../base/index.ts';
 import { type NetworkAddress, networkAddress, type WorkloadUid } from './keys.ts';
 import { type Workload } from './workload.ts';
@@ -38,11 +40,31 @@ function uidsAt<K>(index: ReadonlyMap<K, Uids>, key: K): Iterable<WorkloadUid> {
   return now === undefined ? [] : typeof now === 'string' ? [now] : now;
 }
 
+const isAt = (w: Workload, network: string, ip: IpAddress): boolean =>
+  w.network === network && w.networkMode !== 'HostNetwork' && w.addresses.includes(ip);
+
+const isCalled = (w: Workload, n: LocalName): boolean =>
+  w.namespace === n.namespace && w.name === n.name && w.serviceAccount === n.serviceAccount;
+
+const sameTexts = (a: readonly string[], b: readonly string[]): boolean =>
+  a.length === b.length && a.every((x, i) => x === b[i]);
+
+/** Both are found in the same places. */
+const sameKeys = (a: Workload, b: Workload): boolean =>
+  a.network === b.network &&
+  a.networkMode === b.networkMode &&
+  a.hostname === b.hostname &&
+  isCalled(a, b) &&
+  sameTexts(a.addresses, b.addresses);
+
 export class WorkloadStore {
   readonly #byUid = new Map<WorkloadUid, Workload>();
   readonly #byAddress = new Map<NetworkAddress, Uids>();
   readonly #byLocalName = new Map<string, Uids>();
   readonly #byHost = new Map<string, Uids>();
+  /** Filed and not put yet, with the count of unfilings at that time: an unfiling may have taken it along. */
+  readonly #prepared = new Map<Workload, number>();
+  #unfiled = 0;
 
   get(uid: WorkloadUid): Workload | undefined {
     return this.#byUid.get(uid);
@@ -60,13 +82,16 @@ export class WorkloadStore {
     let best: Workload | undefined;
     for (const uid of uidsAt(this.#byAddress, networkAddress(network, ip))) {
       const w = this.#byUid.get(uid);
-      if (w && (!best || weight(w) >= weight(best))) best = w;
+      if (w && isAt(w, network, ip) && (!best || weight(w) >= weight(best))) best = w;
     }
     return best;
   }
 
   byHost(namespace: string, hostname: string): Workload | undefined {
-    for (const uid of uidsAt(this.#byHost, `${namespace}/${hostname}`)) return this.#byUid.get(uid);
+    for (const uid of uidsAt(this.#byHost, `${namespace}/${hostname}`)) {
+      const w = this.#byUid.get(uid);
+      if (w?.namespace === namespace && w.hostname === hostname) return w;
+    }
     return undefined;
   }
 
@@ -74,29 +99,65 @@ export class WorkloadStore {
   local(name: LocalName, node: string): Workload | undefined {
     for (const uid of uidsAt(this.#byLocalName, localKey(name))) {
       const w = this.#byUid.get(uid);
-      if (w && (node === '' || w.node === node)) return w;
+      if (w && isCalled(w, name) && (node === '' || w.node === node)) return w;
     }
     return undefined;
   }
 
+  /** Files a workload that will be put soon; until then nobody finds it. */
+  prepare(w: Workload): void {
+    // A look by a text makes the engine keep its hash: that is half of what putting costs.
+    this.#byUid.has(w.uid);
+    this.#file(w);
+    this.#prepared.set(w, this.#unfiled);
+  }
+
+  /** Takes a preparation back. */
+  discard(w: Workload): void {
+    if (!this.#prepared.delete(w)) return;
+    const now = this.#byUid.get(w.uid);
+    if (now !== w) this.#unfile(w, now);
+  }
+
   put(w: Workload): Workload | undefined {
-    const old = this.remove(w.uid);
+    const old = this.#byUid.get(w.uid);
+    const filed = this.#prepared.get(w) === this.#unfiled;
     this.#byUid.set(w.uid, w);
-    if (w.networkMode !== 'HostNetwork') {
-      for (const ip of w.addresses) add(this.#byAddress, networkAddress(w.network, ip), w.uid);
-    }
-    add(this.#byLocalName, localKey(w), w.uid);
-    if (w.hostname !== '') add(this.#byHost, `${w.namespace}/${w.hostname}`, w.uid);
+    if (old && sameKeys(old, w)) return old;
+    if (old) this.#unfile(old, w);
+    if (old || !filed) this.#file(w);
     return old;
+  }
+
+  /** A batch is through: what was prepared for it has been put. */
+  settle(): void {
+    this.#prepared.clear();
   }
 
   remove(uid: WorkloadUid): Workload | undefined {
     const old = this.#byUid.get(uid);
     if (!old) return undefined;
     this.#byUid.delete(uid);
-    for (const ip of old.addresses) drop(this.#byAddress, networkAddress(old.network, ip), uid);
-    drop(this.#byLocalName, localKey(old), uid);
-    if (old.hostname !== '') drop(this.#byHost, `${old.namespace}/${old.hostname}`, uid);
+    this.#unfile(old);
     return old;
+  }
+
+  #file(w: Workload): void {
+    if (w.networkMode !== 'HostNetwork') {
+      for (const ip of w.addresses) add(this.#byAddress, networkAddress(w.network, ip), w.uid);
+    }
+    add(this.#byLocalName, localKey(w), w.uid);
+    if (w.hostname !== '') add(this.#byHost, `${w.namespace}/${w.hostname}`, w.uid);
+  }
+
+  /** Where `kept`, of the same uid, is found too, nothing changes: not even who came first. */
+  #unfile(w: Workload, kept?: Workload): void {
+    this.#unfiled++;
+    for (const ip of w.addresses)
+      if (!kept || !isAt(kept, w.network, ip))
+        drop(this.#byAddress, networkAddress(w.network, ip), w.uid);
+    if (!kept || !isCalled(kept, w)) drop(this.#byLocalName, localKey(w), w.uid);
+    const sameHost = kept?.namespace === w.namespace && kept.hostname === w.hostname;
+    if (w.hostname !== '' && !sameHost) drop(this.#byHost, `${w.namespace}/${w.hostname}`, w.uid);
   }
 }

@@ -1,13 +1,7 @@
 // A source of batches → MeshState.apply → listeners of the ChangeSet. One per proxy process; the only
-// caller of `apply`. Policies are prepared for it and cleaned up after it in slices.
+// caller of `apply`. Policies and workloads are prepared for it and cleaned up after it in slices.
 import type { Log } from '../base/index.ts';
-import {
-  type Batch,
-  type ChangeSet,
-  MeshState,
-  type MeshView,
-  type Policy,
-} from '../model/index.ts';
+import { type Batch, type ChangeSet, MeshState, type MeshView } from '../model/index.ts';
 
 /** Policy rules cleaned up before other work gets a turn: about 2 ms. */
 const rulesPerTurn = 1_000;
@@ -51,13 +45,14 @@ export class MeshFeed {
     return change;
   }
 
-  /** Does the slow part of applying a policy beforehand; it must then be applied or discarded. */
-  prepare(policy: Policy): void {
-    this.#state.prepare(policy);
+  /** Does the slow part of applying a policy or workload beforehand; it must then be applied or discarded. */
+  prepare(what: Parameters<MeshState['prepare']>[0]): void {
+    this.#state.prepare(what);
   }
 
-  discard(policies: readonly Policy[]): void {
-    for (const p of policies) this.#state.discard(p);
+  discard(batch: Pick<Batch, 'policies' | 'workloads'>): void {
+    for (const policy of batch.policies ?? []) this.#state.discard({ policy });
+    for (const workload of batch.workloads ?? []) this.#state.discard({ workload });
     this.#tidy();
   }
 

@@ -161,7 +161,7 @@ export class XdsSource {
     const { feed } = this.#o;
     const read = await readResources(m, feed);
     if (call !== this.#call || this.#stopped) {
-      feed.discard(read.batch.policies);
+      feed.discard(read.batch);
       return undefined;
     }
     const removed = m.removedResources;
@@ -211,10 +211,13 @@ async function readResources(m: Response, feed: MeshFeed): Promise<Read> {
     left -= 1;
     const bytes = r.resource?.value ?? new Uint8Array();
     const isPolicy = m.typeUrl === authorizationType;
+    const before = read.batch.workloads.length;
     const faults = isPolicy ? readPolicy(read, r.name, bytes) : readAddress(read, bytes);
+    const workload = read.batch.workloads.at(before);
+    if (workload) feed.prepare({ workload });
     const policy = isPolicy && faults === undefined ? read.batch.policies.at(-1) : undefined;
     if (policy) {
-      feed.prepare(policy);
+      feed.prepare({ policy });
       left -= policy.rules.length;
     }
     if (faults === undefined) read.accepted.push({ name: r.name, version: r.version });
