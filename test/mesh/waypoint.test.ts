@@ -329,6 +329,16 @@ describe('endpoints', () => {
     }
   });
 
+  test('one that refuses connections is passed over even where nothing may be retried', async () => {
+    const policies = [{ attempts: 0 }, { attempts: 1, on: ['retriable-status-codes'] }];
+    for (const retry of policies) {
+      w.configure('half', { ports: [rule({ backends: [to('half')], retry })] });
+      for (let i = 0; i < 4; i++) {
+        assert.equal(status(await w.exchange(`${vip(6)}:80`, get(`/failover${i}`))), 200);
+      }
+    }
+  });
+
   test('none: 503 no healthy upstream', async () => {
     const text = await w.exchange(`${vip(7)}:80`, get('/'));
     assert.equal(status(text), 503);

@@ -85,7 +85,7 @@ async function tryAll(
     const happened = happenedOf(result);
     const again = happened && retryReason(rules, happened);
     const may = again !== undefined && body.replayable && !limit.aborted && !x.down.gone.aborted;
-    const left = may && n <= triesAllowed(rules, happened) && x.head.upgrade === undefined;
+    const left = may && n <= triesAllowed(rules, happened, again) && x.head.upgrade === undefined;
     if (left) retrying = breaker.take('retries', way.cluster.policy.breaker);
     if (left && retrying) {
       if (result.ok) drop(result.attempted);

@@ -49,6 +49,9 @@ export type Happened =
   | { readonly kind: 'failed'; readonly failure: FailureKind | 'per-try-timeout' }
   | { readonly kind: 'answered'; readonly status: number; readonly headers: HeaderList };
 
+/** Nothing was sent: one other endpoint is tried whatever the policy (design.md 6.6). */
+const failover = 'connect-failover';
+
 const grpcNames: Readonly<Record<string, string>> = {
   '1': 'cancelled',
   '4': 'deadline-exceeded',
@@ -68,13 +71,9 @@ function namedReason(on: ReadonlySet<string>, rules: RetryRules, h: Happened): s
     switch (h.failure) {
       case 'connect':
       case 'timeout':
-        return named(
-          on,
-          'connect-failure',
-          '5xx',
-          'gateway-error',
-          'reset',
-          'reset-before-request',
+        return (
+          named(on, 'connect-failure', '5xx', 'gateway-error', 'reset', 'reset-before-request') ??
+          failover
         );
       case 'refused-stream':
         return named(on, 'refused-stream', '5xx', 'gateway-error', 'reset');
@@ -127,15 +126,17 @@ export function retryReason(rules: RetryRules, h: Happened): string | undefined 
   return rules.codes.has(h.status) ? 'retriable-status-codes' : undefined;
 }
 
-/** How many tries there may be after this outcome. */
-export function triesAllowed(rules: RetryRules, h: Happened | undefined): number {
+/** How many tries there may be before the next one, given why it is wanted. */
+export function triesAllowed(rules: RetryRules, h: Happened | undefined, again: string): number {
+  if (again === failover) return 1;
+  const unsent = h?.kind === 'failed' && (h.failure === 'connect' || h.failure === 'timeout');
   const waiting = h?.kind === 'failed' && h.failure === 'connect' ? rules.patience : 0;
-  return rules.attempts + waiting;
+  return Math.max(rules.attempts + waiting, unsent ? 1 : 0);
 }
 
 /** Full jitter in [0, (2^n − 1) · base), at most ten times the base; n counts from 1. */
 export function retryDelay(rules: RetryRules, n: number, random: Random): number {
-  if (n > rules.attempts) return patienceMs;
+  if (n > rules.attempts) return rules.patience > 0 ? patienceMs : 0;
   const span = Math.min((2 ** n - 1) * rules.backoffMs, 10 * rules.backoffMs);
   return random.next() * span;
 }
