@@ -61,6 +61,8 @@ export class NodeAgent {
   readonly #namespaces = new Map<string, Readonly<Record<string, string>> | undefined>();
   #unwatch: (() => void)[] = [];
   #probeIps = '';
+  #exempting: Promise<void> = Promise.resolve();
+  #exemptNext: Promise<void> | undefined;
   #stopped = false;
 
   constructor(config: NodeAgentConfig, deps: NodeAgentDeps) {
@@ -192,7 +194,8 @@ export class NodeAgent {
 
   #rules({ pod }: Member): RuleFacts {
     const { probeIp, probeIp6, dnsCapture } = this.#config;
-    return { probeIp, probeIp6, ...podSwitches(pod.annotations, dnsCapture) };
+    const ipv6 = pod.ips.some((ip) => ip.includes(':'));
+    return { probeIp, probeIp6, ipv6, ...podSwitches(pod.annotations, dnsCapture) };
   }
 
   async #join(member: Member): Promise<void> {
@@ -278,14 +281,25 @@ export class NodeAgent {
     }
   }
 
-  /** The node's own probes pass into captured pods. */
-  async #exemptProbes(): Promise<void> {
+  /** The node's own probes pass into captured pods: one run for all that ask while another runs. */
+  #exemptProbes(): Promise<void> {
+    this.#exemptNext ??= this.#exempting
+      .catch(() => {})
+      .then(() => {
+        this.#exemptNext = undefined;
+        this.#exempting = this.#applyExemptions();
+        return this.#exempting;
+      });
+    return this.#exemptNext;
+  }
+
+  async #applyExemptions(): Promise<void> {
     const inside = [...this.#members.values()].filter((m) => m.state === 'in');
     const ips = [...new Set(inside.flatMap((m) => m.pod.ips))].toSorted();
     if (ips.join() === this.#probeIps) return;
-    this.#probeIps = ips.join();
     const { probeIp, probeIp6, kubeletUid } = this.#config;
     await runNft(hostRules(ips, { probeIp, probeIp6 }, kubeletUid));
+    this.#probeIps = ips.join();
   }
 }
 

@@ -15,6 +15,7 @@ const facts = {
   inbound: true,
   dns: true,
   reroute: [],
+  ipv6: true,
 };
 
 test('capture redirects both ways, exempts mark, probes and 15008, and only opening packets', () => {

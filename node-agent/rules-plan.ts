@@ -11,6 +11,8 @@ export interface RuleFacts {
   readonly dns: boolean;
   /** TCP that comes in on these is outbound: `istio.io/reroute-virtual-interfaces`. */
   readonly reroute: readonly string[];
+  /** The pod has an IPv6 address. */
+  readonly ipv6: boolean;
 }
 
 /**
@@ -25,7 +27,7 @@ type Annotations = Readonly<Record<string, string>> | undefined;
 export function podSwitches(
   annotations: Annotations,
   dnsDefault: boolean,
-): Pick<RuleFacts, 'inbound' | 'dns' | 'reroute'> {
+): Omit<RuleFacts, 'probeIp' | 'probeIp6' | 'ipv6'> {
   const names = annotations?.['istio.io/reroute-virtual-interfaces']?.split(',') ?? [];
   return {
     inbound: goBoolean(annotations?.['ambient.istio.io/bypass-inbound-capture']) !== true,

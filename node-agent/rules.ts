@@ -8,20 +8,21 @@ export async function applyRules(
   stage: RuleStage,
   facts: RuleFacts,
 ): Promise<void> {
-  await routes(ns, 'add');
+  // They stay until the rules are removed.
+  if (stage === 'capture') await routes(ns, 'add', facts.ipv6);
   await runNft(podRules(stage, facts), ns);
 }
 
 export async function removeRules(ns: NamespaceFd): Promise<void> {
   await runNft(noRules(), ns);
-  await routes(ns, 'del');
+  await routes(ns, 'del', true);
 }
 
 /** What is there already, or is gone already, and a kernel without IPv6, are no errors. */
 const harmless = /File exists|No such|Cannot find|not supported|IPv6 is disabled|Command failed/;
 
-async function routes(ns: NamespaceFd, how: 'add' | 'del'): Promise<void> {
-  for (const family of [4, 6] as const) {
+async function routes(ns: NamespaceFd, how: 'add' | 'del', ipv6: boolean): Promise<void> {
+  for (const family of ipv6 ? ([4, 6] as const) : ([4] as const)) {
     try {
       await runIp(policyRoutes(how), ns, { force: true, family });
     } catch (error) {

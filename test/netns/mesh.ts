@@ -4,7 +4,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createCa, localCaClient } from '../../certs/index.ts';
+import { type CertificateAuthority, createCa, localCaClient } from '../../certs/index.ts';
 import { podUid, type Workload } from '../../core/model/index.ts';
 import { systemClock, systemRandom } from '../../core/runtime/index.ts';
 import { createLog, createMetrics, type Metrics } from '../../core/telemetry/index.ts';
@@ -27,9 +27,12 @@ export interface NetnsMesh {
   readonly zds: ZdsServer;
   readonly lines: string[];
   readonly metrics: Metrics;
+  readonly ca: CertificateAuthority;
   /** Known to the mesh, told to ztunnel, captured. */
   enrol(name: string, ns: TestNamespace, ip: string, more?: Partial<Workload>): Promise<void>;
   rules(ns: TestNamespace, stage: RuleStage): Promise<void>;
+  /** Gone from the node; what the mesh knows of it stays. */
+  forget(name: string): Promise<void>;
   records(): Promise<ConnectionRecord[]>;
   stop(): Promise<void>;
 }
@@ -40,10 +43,12 @@ export const facts = {
   inbound: true,
   dns: true,
   reroute: [],
+  ipv6: true,
 };
 
 export async function startNetnsMesh(
   env: Readonly<Record<string, string>> = {},
+  shared?: CertificateAuthority,
 ): Promise<NetnsMesh> {
   const dir = mkdtempSync(join(tmpdir(), 'ambient-netns-'));
   const path = join(dir, 'ztunnel.sock');
@@ -59,7 +64,7 @@ export async function startNetnsMesh(
     connected: () => {},
   });
   zds.start();
-  const ca = await createCa({ trustDomain: 'cluster.local', clock });
+  const ca = shared ?? (await createCa({ trustDomain: 'cluster.local', clock }));
   const feed = new MeshFeed(log);
   const { config } = readConfig({
     PROXY_MODE: 'shared',
@@ -93,6 +98,7 @@ export async function startNetnsMesh(
     zds,
     lines,
     metrics,
+    ca,
     rules,
     async enrol(name, ns, ip, more = {}) {
       feed.apply({ workloads: [testWorkload(name, ip, more)] });
@@ -101,6 +107,11 @@ export async function startNetnsMesh(
       pods.set(uid, pod);
       await zds.add(pod);
       await rules(ns, 'capture');
+    },
+    async forget(name) {
+      const uid = podUid('Kubernetes', 'shop', name);
+      pods.delete(uid);
+      await zds.remove(uid, 0);
     },
     async records() {
       const url = `http://${admin.host}:${admin.port}/ambient/connections?recent`;
