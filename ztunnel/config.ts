@@ -2,10 +2,13 @@
 // mistake is reported together; nothing here reads a file or a clock.
 import { bad, ok, parseAuthority, type Result } from '../core/base/index.ts';
 import { EnvReader, type EnvVariable } from '../core/runtime/index.ts';
+import { type EgressMode, egressModes } from './outbound/plan.ts';
 
 export interface ZtunnelConfig {
   readonly proxyMode: 'addressed' | 'shared';
   readonly network: string;
+  /** What becomes of traffic to addresses that nothing in the mesh claims. */
+  readonly egress: EgressMode;
   /** Empty = every workload counts as local. */
   readonly nodeName: string;
   readonly clusterId: string;
@@ -104,6 +107,12 @@ export function readConfig(env: Env): {
   const config: ZtunnelConfig = {
     proxyMode: mode === 'addressed' ? 'addressed' : 'shared',
     network: r.text('NETWORK', '', 'network this node is in'),
+    egress: r.choice(
+      'OUTBOUND_TRAFFIC_POLICY',
+      egressModes,
+      'ALLOW_ANY',
+      'traffic to addresses that nothing in the mesh claims: passed on, passed on and logged (LOG_ONLY), or refused (REGISTRY_ONLY); Istio’s own ztunnel ignores it',
+    ),
     nodeName: r.text('NODE_NAME', '', 'own node; empty = every workload is local'),
     clusterId: r.text('ISTIO_META_CLUSTER_ID', cluster, 'cluster id; wins over CLUSTER_ID'),
     trustDomain: r.text('TRUST_DOMAIN', 'cluster.local', 'trust domain of this proxy'),

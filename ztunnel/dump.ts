@@ -51,6 +51,7 @@ function dumpConfig(c: ZtunnelConfig): Record<string, unknown> {
     clusterId: c.clusterId,
     dnsProxy: false,
     localNode: c.nodeName,
+    outboundTrafficPolicy: c.egress,
     network: c.network,
     poolMaxStreamsPerConn: c.poolStreams,
     proxy: true,

@@ -13,6 +13,8 @@ export interface ZtunnelMetrics {
   readonly socketsOpen: Gauge;
   /** Everything that was refused, early refusals included; labels reporter, reason. */
   readonly refusals: Counter;
+  /** Outbound connections to addresses nothing claims; label mode. */
+  readonly unregistered: Counter;
   readonly crlRejections: Counter;
   readonly activeProxies: Gauge;
   readonly pendingProxies: Gauge;
@@ -60,6 +62,11 @@ export function declareMetrics(metrics: Metrics, version: string): ZtunnelMetric
       name: 'ambient_refusals_total',
       help: 'Connections refused or failed, by reason',
       labels: ['reporter', 'reason'],
+    }),
+    unregistered: metrics.counter({
+      name: 'ambient_egress_unregistered_total',
+      help: 'Outbound connections passed on to addresses that nothing in the mesh claims',
+      labels: ['mode'],
     }),
     crlRejections: metrics.counter({
       name: 'istio_crl_policy_rejections_total',

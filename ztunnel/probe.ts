@@ -1,5 +1,6 @@
 // `POST /ambient/probe`: the very plan and pool that traffic from a pod would use, up to the answer to
 // CONNECT, without a byte of payload (sandbox.md D11). The other end's record is found by trace id.
+import type { Duplex } from 'node:stream';
 import {
   type Clock,
   fromUnknown,
@@ -17,6 +18,9 @@ import { type OutboundPlan, planOutbound } from './outbound/plan.ts';
 import { connectHeaders, dialTunnel, type Peer, peerFault, peerOf } from './outbound/tunnel.ts';
 import type { PodProxy } from './pods/pod-proxy.ts';
 import { evidence, type TunnelFacts } from './report.ts';
+
+/** How long a plain connection is watched for a refusal. */
+const plainLookMs = 250;
 
 export interface ProbeRequest {
   /** Kubernetes uid of the pod to speak for. */
@@ -105,6 +109,7 @@ export async function probe(
   const plan = planOutbound(ctx.feed.view, from, target, {
     network: ctx.config.network,
     random: ctx.random,
+    egress: ctx.config.egress,
   });
   const shown = { plan: describe(plan) };
   const limit = limitOf(ctx.clock, request.timeoutMs ?? 5_000);
@@ -198,8 +203,12 @@ async function carryOut(
         from: address,
         signal,
       });
+      const refused = await resetWithin(socket, clock, plainLookMs);
       socket.destroy();
-      return { ok: true, protocol: 'TCP' };
+      // A proxy at the other end takes every connection and then resets what its policies refuse.
+      if (!refused) return { ok: true, protocol: 'TCP' };
+      const error = new MeshError('PEER_RESET', { detail: 'taken, then reset by the other end' });
+      return { ok: false, protocol: 'TCP', ...failure(error), refusedBy: 'peer' };
     }
     case 'tunnel': {
       const client = { ip: address ?? plan.dial.ip, port: 1 };
@@ -211,6 +220,20 @@ async function carryOut(
       return legOf(given);
     }
   }
+}
+
+/** Whether the other end resets the connection before the time is over; an orderly end is none. */
+function resetWithin(socket: Duplex, clock: Clock, ms: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const timer = clock.after(ms, () => resolve(false));
+    const done = (reset: boolean): void => {
+      timer.cancel();
+      resolve(reset);
+    };
+    socket.on('error', () => done(true));
+    socket.once('close', () => done(false));
+    socket.resume();
+  });
 }
 
 /** A tunnel of its own, gone after the answer. */

@@ -5,6 +5,7 @@ import { systemRandom } from '../../core/runtime/index.ts';
 import { connect, type GlobalFlags } from '../connect.ts';
 import { explain, explainExit, printExplanation } from '../explain/explain.ts';
 import { findDestination, findWorkload } from '../explain/find.ts';
+import { type EgressMode, egressModes } from '../../ztunnel/index.ts';
 import { printData, readFormat } from '../output.ts';
 import { loadDump } from '../ztunnel/source.ts';
 
@@ -16,6 +17,13 @@ Examples:
   ambientctl explain deploy/curl pod/reviews-v1-abc.shop:9080
   ambientctl ztunnel-config all -o json > dump.json; ambientctl explain deploy/a svc/b --dump dump.json
 `;
+
+/** As the proxy of the dump has it; Istio's own has no such setting. */
+function egressOf(dump: Readonly<Record<string, unknown>>): EgressMode {
+  const given = (dump['config'] as { outboundTrafficPolicy?: unknown } | undefined)
+    ?.outboundTrafficPolicy;
+  return egressModes.find((m) => m === given) ?? 'ALLOW_ANY';
+}
 
 export function explainCommand(): Command {
   return new Command('explain')
@@ -47,6 +55,7 @@ export function explainCommand(): Command {
           workload,
           findDestination(mesh, to, namespace),
           systemRandom,
+          egressOf(dump.raw),
         );
         const notes = unread.map(
           (name) => `policy ${name} of the dump could not be read: the verdict may be wrong`,

@@ -92,6 +92,22 @@ describe('explain', () => {
     });
   }
 
+  test('egress: REGISTRY_ONLY refuses what nothing claims, LOG_ONLY says that it would be', () => {
+    const view = throughDump(mesh());
+    const ask = (mode: 'LOG_ONLY' | 'REGISTRY_ONLY') =>
+      explain(
+        view,
+        findWorkload(view, 'curl', 'shop'),
+        findDestination(view, '192.0.2.7:443', 'shop'),
+        seededRandom(1),
+        mode,
+      );
+    const refused = ask('REGISTRY_ONLY');
+    assert.equal(refused.outcome, 'refused');
+    assert.match(printExplanation(refused), /EGRESS_NOT_REGISTERED.*192\.0\.2\.7[^]*ServiceEntry/);
+    assert.match(printExplanation(ask('LOG_ONLY')), /REGISTRY_ONLY would refuse it/);
+  });
+
   test('names endpoints and why one is left out, the path, the identities, the rule', () => {
     const text = printExplanation(ask(mesh([allowCurl]), 'curl', 'svc/web'));
     assert.match(text, /✔ web-0\.shop {2}10\.1\.0\.5 {2}port 80 → 8080/);

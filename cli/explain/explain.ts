@@ -9,7 +9,7 @@ import {
   workloadIdentity,
   workloadSpiffeId,
 } from '../../core/model/index.ts';
-import { type OutboundPlan, planOutbound } from '../../ztunnel/index.ts';
+import { type EgressMode, type OutboundPlan, planOutbound } from '../../ztunnel/index.ts';
 import type { Destination } from './find.ts';
 
 export interface Candidate {
@@ -117,7 +117,13 @@ function arrival(plan: OutboundPlan): { workload: Workload; port: number } | und
   };
 }
 
-function notesOf(from: Workload, to: Destination, plan: OutboundPlan, captured: boolean): string[] {
+function notesOf(
+  from: Workload,
+  to: Destination,
+  plan: OutboundPlan,
+  captured: boolean,
+  egress: EgressMode,
+): string[] {
   const notes: string[] = [];
   if (!captured)
     notes.push(
@@ -131,7 +137,11 @@ function notesOf(from: Workload, to: Destination, plan: OutboundPlan, captured: 
     notes.push(`${nameOf(end.workload)} uses the host network`);
   if (plan.do === 'pass' && !plan.destination) {
     notes.push('the address belongs to nothing the mesh knows: passed on as it is');
+    if (egress === 'LOG_ONLY')
+      notes.push('OUTBOUND_TRAFFIC_POLICY is LOG_ONLY: REGISTRY_ONLY would refuse it');
   }
+  if (plan.do === 'refuse' && plan.code === 'EGRESS_NOT_REGISTERED')
+    notes.push('OUTBOUND_TRAFFIC_POLICY is REGISTRY_ONLY: a ServiceEntry would let it through');
   if (to.workload && !to.workload.waypoint) {
     const bound = [...to.workload.services.keys()];
     if (bound.length > 0)
@@ -145,13 +155,14 @@ export function explain(
   from: Workload,
   to: Destination,
   random: Random,
+  egress: EgressMode = 'ALLOW_ANY',
 ): Explanation {
   const captured = from.protocol === 'HBONE';
   const plan = planOutbound(
     mesh,
     from,
     { ip: to.ip, port: to.port },
-    { network: from.network, random },
+    { network: from.network, random, egress },
   );
   const end = arrival(plan);
   const judged = end !== undefined && end.workload.protocol === 'HBONE';
@@ -198,7 +209,7 @@ export function explain(
           ...(verdict.by !== undefined && { by: verdict.by }),
         }
       : null,
-    notes: notesOf(from, to, plan, captured),
+    notes: notesOf(from, to, plan, captured, egress),
   };
 }
 

@@ -141,6 +141,13 @@ export const faults = {
     retry: true,
     help: 'The service has no ready endpoint for that port. Check its selector and the pods’ readiness.',
   },
+  EGRESS_NOT_REGISTERED: {
+    status: 0,
+    flag: '-',
+    side: 'upstream',
+    retry: false,
+    help: 'The address belongs to nothing the mesh knows, and OUTBOUND_TRAFFIC_POLICY is REGISTRY_ONLY. Write a ServiceEntry for it.',
+  },
   UNKNOWN_WAYPOINT: {
     status: 0,
     flag: '-',

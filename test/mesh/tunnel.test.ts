@@ -184,6 +184,26 @@ test('the probe proves the way of traffic and leaves a record at the other end',
   assert.notEqual(inbound.state, 'refused');
 });
 
+test('a plain probe tells a connection that is kept from one that is taken and then reset', async () => {
+  let refuse = false;
+  const outside = net.createServer((socket) => {
+    socket.on('error', () => {});
+    if (refuse) socket.resetAndDestroy();
+  });
+  await new Promise<void>((resolve) => outside.listen(7000, at(50), resolve));
+  const body = { source: 'Kubernetes//Pod/shop/client', destination: `${at(50)}:7000` };
+  try {
+    for (const reset of [false, true]) {
+      refuse = reset;
+      const answer = await mesh.post('/ambient/probe', body);
+      const { ok, reason } = JSON.parse(answer.body) as ProbeAnswer;
+      assert.deepEqual([ok, reason], [!reset, reset ? 'PEER_RESET' : undefined]);
+    }
+  } finally {
+    outside.close();
+  }
+});
+
 test('the probe says when a pod is not served here, and refuses nonsense', async () => {
   const unknown = await mesh.post('/ambient/probe', { source: 'x', destination: '127.43.0.3:80' });
   assert.equal((JSON.parse(unknown.body) as { served: boolean }).served, false);

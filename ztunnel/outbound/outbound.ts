@@ -8,6 +8,7 @@ import {
   type IpPort,
   MeshError,
   newTraceparent,
+  printIpPort,
   traceIdOf,
 } from '../../core/base/index.ts';
 import { type PumpEnd, policyResetCode, pump } from '../../core/hbone/index.ts';
@@ -86,7 +87,9 @@ export async function carryOutbound(
       network: ctx.config.network,
       random: ctx.random,
       except,
+      egress: ctx.config.egress,
     });
+    if (plan.do === 'pass' && plan.unregistered) tellUnregistered(ctx, captured, from);
     if (plan.do !== 'tunnel' && plan.do !== 'pass') {
       refuseEarly(call, unsupported(plan));
       return;
@@ -95,6 +98,19 @@ export async function carryOutbound(
     if (await attemptOnce(call, plan, last)) return;
     if (plan.destination) except.add(plan.destination.uid);
   }
+}
+
+/** The step between: what REGISTRY_ONLY would refuse is let through, counted and named. */
+function tellUnregistered(ctx: ZtunnelContext, captured: Captured, from: Workload): void {
+  const mode = ctx.config.egress;
+  ctx.reports.metrics.unregistered.add({ mode });
+  if (mode !== 'LOG_ONLY') return;
+  ctx.log.warn('egress to an address that is not registered', {
+    'src.workload': from.name,
+    'src.namespace': from.namespace,
+    'dst.addr': printIpPort(captured.target),
+    reason: 'EGRESS_NOT_REGISTERED',
+  });
 }
 
 /** Whether the plan would still find somebody without the endpoint it just chose. */
@@ -106,6 +122,7 @@ function canFailOver(call: Call, plan: Carried, except: ReadonlySet<WorkloadUid>
     network: config.network,
     random,
     except: without,
+    egress: config.egress,
   });
   return other.do === 'tunnel' || other.do === 'pass';
 }

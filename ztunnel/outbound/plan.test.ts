@@ -338,3 +338,43 @@ test('an endpoint that just failed is left out', () => {
     assert.equal(show(p), 'HBONE 127.0.0.4:15008 127.0.0.4:8080');
   }
 });
+
+const passthrough = service('outside.example', ['127.0.0.9'], [[443, 443]], {
+  loadBalancing: { preferences: [], mode: 'Passthrough', healthPolicy: 'AllowAll' },
+});
+const egress: [string, string, Batch, [string, string, string]][] = [
+  [
+    'an address nothing claims',
+    '1.2.3.4:443',
+    {},
+    ['TCP 1.2.3.4:443', 'TCP 1.2.3.4:443 unregistered', 'EGRESS_NOT_REGISTERED'],
+  ],
+  [
+    'an entry that claims it',
+    '127.0.0.9:443',
+    { services: [passthrough] },
+    ['TCP 127.0.0.9:443', 'TCP 127.0.0.9:443', 'TCP 127.0.0.9:443'],
+  ],
+  [
+    'a workload without tunnel',
+    '127.0.0.2:80',
+    { workloads: [workload('x', ['127.0.0.2'])] },
+    ['TCP 127.0.0.2:80', 'TCP 127.0.0.2:80', 'TCP 127.0.0.2:80'],
+  ],
+];
+for (const [what, dial, batch, outcomes] of egress) {
+  for (const [i, mode] of (['ALLOW_ANY', 'LOG_ONLY', 'REGISTRY_ONLY'] as const).entries()) {
+    test(`M20 egress ${mode}, ${what}: ${outcomes[i]}`, () => {
+      const to = parseIpPort(dial);
+      assert.ok(to);
+      const view = mesh({ ...batch, workloads: [source, ...(batch.workloads ?? [])] });
+      const made = planOutbound(view, source, to, {
+        network: '',
+        random: seededRandom(1),
+        egress: mode,
+      });
+      const told = made.do === 'pass' && made.unregistered && mode === 'LOG_ONLY';
+      assert.equal(`${show(made)}${told ? ' unregistered' : ''}`, outcomes[i]);
+    });
+  }
+}

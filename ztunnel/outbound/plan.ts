@@ -31,6 +31,8 @@ export type OutboundPlan =
       readonly dial: IpPort;
       readonly destination: Workload | undefined;
       readonly service: Service | undefined;
+      /** Nothing the mesh knows: REGISTRY_ONLY would refuse it. */
+      readonly unregistered?: true;
     }
   | {
       readonly do: 'tunnel';
@@ -58,12 +60,22 @@ export type OutboundPlan =
       readonly service: Service | undefined;
     };
 
+/**
+ * What becomes of traffic to addresses that nothing in the mesh claims: passed on, passed on and told of, or
+ * refused. The names are meshConfig.outboundTrafficPolicy's; Istio's own ztunnel has no such choice
+ * (waypoint-l7.md, "Default deny").
+ */
+export const egressModes = ['ALLOW_ANY', 'LOG_ONLY', 'REGISTRY_ONLY'] as const;
+export type EgressMode = (typeof egressModes)[number];
+
 export interface OutboundContext {
   /** The proxy's configured network (step A). */
   readonly network: string;
   readonly random: Random;
   /** Endpoints that just failed to connect; left out of the choice. */
   readonly except?: ReadonlySet<WorkloadUid>;
+  /** Default ALLOW_ANY. */
+  readonly egress?: EgressMode;
 }
 
 const refuse = (code: FaultCode, detail: string): OutboundPlan => ({ do: 'refuse', code, detail });
@@ -192,7 +204,16 @@ function upstream(
   if (addressed && addressed.loadBalancing?.mode !== 'Passthrough') {
     return refuse('NO_HEALTHY_UPSTREAM', `no healthy upstream: ${printIpPort(to)}`);
   }
-  return { do: 'pass', dial: to, destination: undefined, service };
+  // A PASSTHROUGH service claims the address.
+  if (service || addressed) return { do: 'pass', dial: to, destination: undefined, service };
+  return toOutside(to, context.egress ?? 'ALLOW_ANY');
+}
+
+/** Nothing the mesh knows. */
+function toOutside(to: IpPort, mode: EgressMode): OutboundPlan {
+  if (mode === 'REGISTRY_ONLY')
+    return refuse('EGRESS_NOT_REGISTERED', `nothing in the mesh has address ${to.ip}`);
+  return { do: 'pass', dial: to, destination: undefined, service: undefined, unregistered: true };
 }
 
 /** Step D, then E. */
