@@ -298,6 +298,21 @@ describe('routes', () => {
     await eventually(() => mirrored.some((m) => m.url === '/mirror'), 'the copy');
   });
 
+  const rewrites: readonly (readonly [string, Draft<wire.L7PathChange>, string])[] = [
+    ['ReplaceFullPath', { full: '/full' }, '/full?q=1'],
+    ['ReplacePrefixMatch', { prefix: '/new' }, '/new/x?q=1'],
+    ['characters', { rawPrefix: '/n-' }, '/n-/x?q=1'],
+  ];
+  for (const [name, path, wanted] of rewrites) {
+    test(`a rewrite as it comes over the wire, ${name}: ${wanted}`, async () => {
+      const port = rule({ backends: [to('web')], filters: { rewrite: { path } } });
+      const entries = [{ match: { pathKind: L7PathKind.PREFIX, path: '/old' }, rule: 0 }];
+      const text = await ask({ ...port, routes: { ...port.routes, entries } }, get('/old/x?q=1'));
+      assert.equal(status(text), 200);
+      assert.equal(seen.at(-1)?.url, wanted);
+    });
+  }
+
   test('an invalid backend, weight 0 and no backend at all: 500', async () => {
     for (const backends of [[to('web', { invalid: true })], [to('web', { weight: 0 })], []]) {
       assert.equal(status(await ask(rule({ backends }), get('/'))), 500);

@@ -41,11 +41,18 @@ export function replacePrefix(path: string, prefix: string, replacement: string)
 }
 
 function changePath(path: string, prefix: string, c: wire.L7PathChange | null | undefined): string {
-  if (!c) return path;
-  if (c.change === 'full' || typeof c.full === 'string') return c.full || '/';
-  // Characters for characters (VirtualService).
-  if (typeof c.rawPrefix === 'string') return c.rawPrefix + path.slice(prefix.length) || '/';
-  return replacePrefix(path, prefix, c.prefix ?? '');
+  // `change` says which member is set; the others read as empty texts, not as absent.
+  switch (c?.change) {
+    case undefined:
+      return path;
+    case 'full':
+      return c?.full || '/';
+    case 'prefix':
+      return replacePrefix(path, prefix, c?.prefix ?? '');
+    case 'rawPrefix':
+      // Characters for characters (VirtualService).
+      return (c?.rawPrefix ?? '') + path.slice(prefix.length) || '/';
+  }
 }
 
 export function rewrite(head: RequestHead, prefix: string, r: wire.L7Rewrite): RequestHead {
