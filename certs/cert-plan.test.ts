@@ -29,13 +29,13 @@ const failed = (name: string) => ({ kind: 'failed', id: id(name), reason: 'no' }
 const want = (name: string, priority: 'real-time' | 'warm-up' | 'background' = 'real-time') =>
   ({ kind: 'want', id: id(name), priority }) as const;
 
-test('callers of one identity share one fetch', () => {
+test('Z30: callers of one identity share one fetch', () => {
   const p = plan();
   assert.deepEqual(fetches(p.step(want('a'), at(0))), ['a']);
   assert.deepEqual(fetches(p.step(want('a'), at(1))), []);
 });
 
-test('at most 8 requests are in flight; the most urgent goes next', () => {
+test('Z31 F48: at most 8 requests are in flight; the most urgent goes next', () => {
   const p = plan();
   for (let i = 0; i < 8; i++) p.step(want(`n${i}`, 'warm-up'), at(i));
   assert.deepEqual(fetches(p.step(want('bg', 'background'), at(10))), []);
@@ -46,7 +46,7 @@ test('at most 8 requests are in flight; the most urgent goes next', () => {
   assert.deepEqual(fetches(p.step(fetched('n2', 15), at(15))), ['bg']);
 });
 
-test('renewal comes at half of the life', () => {
+test('F10: renewal comes at half of the life', () => {
   const p = plan();
   p.step(want('a'), at(0));
   assert.equal(wake(p.step(fetched('a', 0), at(0))), day / 2);
@@ -64,7 +64,7 @@ test('renewal times of many pods are spread', () => {
   for (const t of times) assert.ok(t >= 0.45 * day && t <= 0.55 * day, `${t}`);
 });
 
-test('a failed renewal keeps the valid certificate until its end', () => {
+test('F7 F8: a failed renewal keeps the valid certificate until its end', () => {
   const p = plan();
   p.step(want('a'), at(0));
   p.step(fetched('a', 0), at(0));
@@ -122,7 +122,7 @@ test('warm-up wants do not shorten a back-off', () => {
   assert.deepEqual(fetches(p.step(want('a', 'warm-up'), at(2500))), []);
 });
 
-test('a forgotten identity frees its place', () => {
+test('Z32: a forgotten identity frees its place', () => {
   const p = plan();
   for (let i = 0; i < 8; i++) p.step(want(`n${i}`), at(0));
   p.step(want('next'), at(1));
@@ -140,4 +140,29 @@ test('F11: a jump of the wall clock starts no storm of retries', () => {
   p.step(failed('a'), at(0));
   const jumped = { wallMs: at(0).wallMs + 10 * day, monoMs: 10 };
   assert.deepEqual(fetches(p.step({ kind: 'tick' }, jumped)), []);
+});
+
+test('F48: a thousand warm-ups at start: 8 in flight at any time, an urgent one next, all in the end', () => {
+  const p = plan();
+  const running = new Set<string>();
+  const order: string[] = [];
+  let most = 0;
+  const take = (ids: readonly string[]): void => {
+    for (const one of ids) {
+      running.add(one);
+      order.push(one);
+    }
+    most = Math.max(most, running.size);
+  };
+  for (let i = 0; i < 1_000; i++) take(fetches(p.step(want(`n${i}`, 'warm-up'), at(i))));
+  take(fetches(p.step(want('urgent', 'real-time'), at(1_000))));
+  for (let ms = 1_001; running.size > 0; ms++) {
+    const [first = ''] = running;
+    running.delete(first);
+    take(fetches(p.step(fetched(first, ms), at(ms))));
+  }
+  assert.equal(most, 8);
+  assert.equal(order[8], 'urgent');
+  assert.equal(new Set(order).size, 1_001);
+  assert.equal(order.length, 1_001, 'none was asked for twice');
 });

@@ -101,7 +101,7 @@ describe('control plane over a real API', () => {
     assert.equal(s?.vips[0]?.ip, '127.70.128.9');
   });
 
-  test('STRICT becomes a deny that the workload lists, in that order', async () => {
+  test('K36 STRICT becomes a deny that the workload lists, in that order', async () => {
     await cluster.apply(`
 apiVersion: security.istio.io/v1
 kind: PeerAuthentication

@@ -81,7 +81,7 @@ test('C7 Z16: a denied connection is reset and both ends name the policy under o
   assert.ok(mesh.lines.some((l) => l.includes('http status: 401 Unauthorized')));
 });
 
-test('an ALLOW policy for somebody else refuses and is named', async () => {
+test('M7 Z16: an ALLOW policy for somebody else refuses and is named', async () => {
   mesh.apply({
     policies: [testPolicy('allow-other', { action: 'Allow', rules: [fromOther] })],
     workloads: [guarded('allow-other')],
@@ -93,7 +93,7 @@ test('an ALLOW policy for somebody else refuses and is named', async () => {
   assert.equal(inbound.policy, 'shop/allow-other');
 });
 
-test('a workload that names a policy not yet received lets nobody in', async () => {
+test('3.2: a workload that names a policy not yet received lets nobody in', async () => {
   mesh.apply({ workloads: [guarded('not-there')] });
   const call = await callFrom(client, server);
   assert.equal(await call.ended, 'ECONNRESET');
@@ -137,7 +137,7 @@ test('P8: a change that still allows leaves the connection alone', async () => {
   call.socket.destroy();
 });
 
-test('STRICT refuses plaintext on 15006 and lets mutual TLS through', async () => {
+test('M6 K36: STRICT refuses plaintext on 15006 and lets mutual TLS through', async () => {
   mesh.apply({
     policies: [strict],
     workloads: [guarded('istio_converted_static_strict')],

@@ -23,7 +23,7 @@ test('several messages in one chunk', () => {
   );
 });
 
-test('a message longer than allowed ends the reading before it is collected', () => {
+test('K13 a message longer than allowed ends the reading before it is collected', () => {
   const head = new Uint8Array(4);
   new DataView(head.buffer).setUint32(0, maxFrameBytes + 1);
   assert.equal(new FrameReader().push(head), undefined);

@@ -19,7 +19,7 @@ const add = (p: PodState, info: PodInfo): string[] => {
   return actions;
 };
 
-test('add starts a pod; the same again does nothing', () => {
+test('Z41 add starts a pod; the same again does nothing', () => {
   const p = new PodState();
   assert.deepEqual(add(p, pod('a')), ['start a']);
   assert.deepEqual(add(p, pod('a')), []);
@@ -41,7 +41,7 @@ test('ready = snapshot received and nothing pending', () => {
   assert.equal(p.ready, true);
 });
 
-test('the snapshot stops pods that were not named since the connection was made', () => {
+test('Z43 the snapshot stops pods that were not named since the connection was made', () => {
   const p = new PodState();
   add(p, pod('a'));
   add(p, pod('b', '127.1.0.3'));
@@ -61,7 +61,7 @@ test('del after the snapshot stops; before it only forgets; unknown is fine', ()
   assert.deepEqual(say(p.step({ kind: 'del', uid: 'zzz', drainMs: 0 })), []);
 });
 
-test('a drained pod that is added again goes on as before', () => {
+test('Z41 a drained pod that is added again goes on as before', () => {
   const p = new PodState();
   p.step({ kind: 'snapshot' });
   add(p, pod('a'));
@@ -79,7 +79,7 @@ test('a new pod on the address of a draining one ends the drain', () => {
   assert.deepEqual(add(p, pod('b')), ['stop a', 'start b']);
 });
 
-test('two pods on one address, and a pod without one, are refused', () => {
+test('K12 two pods on one address, and a pod without one, are refused', () => {
   const p = new PodState();
   add(p, pod('a'));
   assert.match(p.step({ kind: 'add', pod: pod('b') }).error ?? '', /address in use by pod ns\/a/);
@@ -106,7 +106,7 @@ test('pending starts are forgotten with the connection; running pods stay', () =
   );
 });
 
-test('addresses that are none make the request unusable', () => {
+test('K13 addresses that are none make the request unusable', () => {
   assert.deepEqual(readAddresses(['127.1.0.2', '::1']), ['127.1.0.2', '::1']);
   assert.equal(readAddresses(['127.1.0.2', 'x']), undefined);
 });
