@@ -15,6 +15,7 @@ import { resetStream } from '../core/hbone/index.ts';
 import { type Workload, workloadSpiffeId } from '../core/model/index.ts';
 import type { ZtunnelContext } from './context.ts';
 import { type OutboundPlan, planOutbound } from './outbound/plan.ts';
+import { judgePackets, type PacketFacts } from './packets-plan.ts';
 import { connectHeaders, dialTunnel, type Peer, peerFault, peerOf } from './outbound/tunnel.ts';
 import type { PodProxy } from './pods/pod-proxy.ts';
 import { evidence, type TunnelFacts } from './report.ts';
@@ -30,6 +31,8 @@ export interface ProbeRequest {
   readonly traceparent?: string;
   /** Makes a connection of its own instead of using the pool. */
   readonly fresh?: boolean;
+  /** Looks at the packets of the connection, where that may be done. */
+  readonly packets?: boolean;
   /** Default 5 s, at most 30 s. */
   readonly timeoutMs?: number;
 }
@@ -58,6 +61,8 @@ export interface ProbeAnswer {
   readonly policy?: string;
   readonly detail?: string;
   readonly refusedBy?: 'peer' | 'self';
+  /** What was on the wire meanwhile, or why nobody looked. */
+  readonly wire?: PacketFacts | { readonly notSeen: string };
   readonly durationMs: number;
 }
 
@@ -71,7 +76,7 @@ export function readProbe(body: string): ProbeRequest | string {
   }
   if (typeof value !== 'object' || value === null) return 'the body is not an object';
   const o = value as Record<string, unknown>;
-  const { source, destination, traceparent, fresh, timeoutMs } = o;
+  const { source, destination, traceparent, fresh, packets, timeoutMs } = o;
   if (typeof source !== 'string' || source === '') return 'source: a pod uid is needed';
   if (typeof destination !== 'string') return 'destination: host:port is needed';
   if (!parseAuthority(destination)) return 'destination: not host:port';
@@ -84,6 +89,7 @@ export function readProbe(body: string): ProbeRequest | string {
     destination,
     ...(traceparent !== undefined && { traceparent }),
     fresh: fresh === true,
+    packets: packets === true,
     timeoutMs: ms,
   };
 }
@@ -113,15 +119,40 @@ export async function probe(
   });
   const shown = { plan: describe(plan) };
   const limit = limitOf(ctx.clock, request.timeoutMs ?? 5_000);
+  const look = request.packets === true ? watchWire(pod) : undefined;
+  const wire = (): Pick<ProbeAnswer, 'wire'> =>
+    look && 'dial' in plan ? { wire: look.end(plan.dial, base.trace) } : {};
   try {
     const result = await carryOut(ctx, pod, from, plan, traceparent, request, limit.signal);
-    return done({ ...shown, ...result });
+    return done({ ...shown, ...result, ...wire() });
   } catch (error) {
-    return done({ ...shown, ok: false, ...failure(fromUnknown(error)) });
+    return done({ ...shown, ok: false, ...failure(fromUnknown(error)), ...wire() });
   } finally {
+    look?.close();
     limit.cancel();
   }
 }
+
+interface WireWatch {
+  end(peer: IpPort, mark: string): NonNullable<ProbeAnswer['wire']>;
+  close(): void;
+}
+
+/** The trace id travels in the CONNECT: in clear text it would be seen. */
+function watchWire(pod: PodProxy): WireWatch {
+  if (!pod.sockets.tap) return unseen('the pod has no network of its own');
+  try {
+    const tap = pod.sockets.tap();
+    return {
+      end: (peer, mark) => judgePackets(tap.take(), peer, mark),
+      close: () => tap.close(),
+    };
+  } catch (error) {
+    return unseen(`the proxy may not look at packets: ${fromUnknown(error).message}`);
+  }
+}
+
+const unseen = (notSeen: string): WireWatch => ({ end: () => ({ notSeen }), close: () => {} });
 
 function limitOf(clock: Clock, ms: number): { signal: AbortSignal; cancel: () => void } {
   const abort = new AbortController();

@@ -18,7 +18,9 @@ import {
   fdOf,
   listenInside,
   namespaceId,
+  openPacketTap,
   originalDestination,
+  type PacketTap,
   socketInside,
   udpInside,
 } from '../core/linux/index.ts';
@@ -41,6 +43,8 @@ export interface DnsSockets {
 }
 
 export interface PodSockets {
+  /** Looks at the pod's packets; throws without CAP_NET_RAW. Absent where it has no network of its own. */
+  tap?(): PacketTap;
   /** Absent where DNS cannot be captured. */
   readonly dns?: DnsSockets;
   /**
@@ -102,6 +106,7 @@ export class PodNamespace {
 }
 
 const listenBacklog = 128;
+const allInterfaces = 0;
 const anyAddress = ['0.0.0.0', '::'] as IpAddress[];
 const loopback = ['127.0.0.1', '::1'] as IpAddress[];
 /** A pod without IPv6: its IPv4 is enough. */
@@ -135,6 +140,7 @@ export function namespaceSockets(ns: PodNamespace, config: ZtunnelConfig): PodSo
   };
   const family = (ip: IpAddress): boolean => inpod.ipv6 || !isIpv6(ip);
   return {
+    tap: () => openPacketTap(ns.fd, allInterfaces),
     dns: {
       listen: () => udpListeners(ns, loopback.filter(family), inpod),
       upstream: ({ ip }) =>

@@ -19,9 +19,23 @@ interface Proven {
   readonly detail?: string;
 }
 
+/** What was on the wire during a probe, or why nobody looked. */
+export type Wire =
+  | { readonly packets: number; readonly tls: number; readonly readable: boolean }
+  | { readonly notSeen: string };
+
+export function wireText(wire: Wire): string {
+  if ('notSeen' in wire) return `packets were not looked at: ${wire.notSeen}`;
+  const { packets, tls, readable } = wire;
+  if (packets === 0) return 'no packet with a payload was on the pod’s link';
+  const mark = readable ? 'the trace id could be read in them' : 'nothing of the trace id in them';
+  return `${packets} packets with a payload on the pod’s link, ${tls} of them beginning with a TLS record, ${mark}`;
+}
+
 /** `POST /ambient/probe` of a ztunnel. */
 export interface Answer extends Proven {
   readonly served: boolean;
+  readonly wire?: Wire;
   readonly plan?: {
     readonly dial?: string;
     readonly authority?: string;

@@ -42,7 +42,7 @@ export interface PolicyNote {
 }
 
 export interface Evidence {
-  readonly kind: 'probe' | 'record' | 'evaluation' | 'capture' | 'configuration';
+  readonly kind: 'probe' | 'record' | 'evaluation' | 'capture' | 'configuration' | 'packets';
   readonly text: string;
   readonly trace?: string;
 }

@@ -15,7 +15,14 @@ import {
   ztunnelPods,
 } from '../refs.ts';
 import { type Dump, type DumpWorkload, readDump } from '../ztunnel/dump.ts';
-import { type Answer, type Inbound, inboundOf, legOf, type SecondAnswer } from './answers.ts';
+import {
+  type Answer,
+  type Inbound,
+  inboundOf,
+  legOf,
+  type SecondAnswer,
+  wireText,
+} from './answers.ts';
 import { policyNotes, rootsOf, waypointPolicies, whyNotServed } from './configuration.ts';
 import { probeFromOutside } from './outside.ts';
 import { judgePlaintext, judgeRecord, noteOf, policiesOf } from './plaintext.ts';
@@ -128,6 +135,7 @@ class Collector {
       destination: target.destination,
       traceparent: this.#traceparent,
       fresh,
+      packets: true,
       timeoutMs,
     };
     const path = '/ambient/probe';
@@ -139,6 +147,7 @@ class Collector {
       const text = `${z.name} opened a connection as this pod; it ${how} (trace ${this.#trace})`;
       this.#note('probe', text, this.#trace);
     }
+    if (answer.wire) this.#note('packets', wireText(answer.wire), this.#trace);
     return answer;
   }
 

@@ -176,7 +176,10 @@ describe('sandbox in namespaces, two nodes', { skip, timeout: 150_000 }, () => {
       'TLS records',
     );
     assert.ok(!packets.some((p) => p.includes(canary)), 'nothing of the payload');
-    assert.equal((await sandbox.world.verify('deploy/curl', 'svc/web')).verdict, 'mtls');
+    const report = await sandbox.world.verify('deploy/curl', 'svc/web');
+    assert.equal(report.verdict, 'mtls');
+    const wire = report.evidence.find((e) => e.kind === 'packets')?.text ?? '';
+    assert.match(wire, /^[1-9]\d* packets .* TLS record, nothing of the trace id/);
     const { out } = await sandbox.world.exec('deploy/curl', ['getent', 'ahostsv4', 'web']);
     assert.match(out, /^10\./, 'by the proxy');
     const other = await sandbox.world.exec('deploy/curl', ['getent', 'hosts', 'nobody.example']);
