@@ -63,6 +63,7 @@ const watched: readonly [Kind, Resource][] = [
   ['PeerAuthentication', resources.peerAuthentications],
   ['ServiceEntry', resources.serviceEntries],
   ['WorkloadEntry', resources.workloadEntries],
+  ['ServiceAccount', resources.serviceAccounts],
 ];
 
 const isMeshKind = (kind: Kind | GatewayKind): kind is Kind => watched.some(([k]) => k === kind);

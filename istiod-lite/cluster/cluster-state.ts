@@ -11,9 +11,11 @@ import {
   type WorkloadEntryFacts,
 } from './entries.ts';
 import {
+  type Meta,
   type NamespaceFacts,
   type NodeFacts,
   type PodFacts,
+  readMeta,
   readNamespace,
   readNode,
   readPod,
@@ -38,7 +40,8 @@ export type Kind =
   | 'AuthorizationPolicy'
   | 'PeerAuthentication'
   | 'ServiceEntry'
-  | 'WorkloadEntry';
+  | 'WorkloadEntry'
+  | 'ServiceAccount';
 
 /** Kinds whose `istio.io/rev` label says which control plane they are for. */
 const meshKinds: ReadonlySet<Kind> = new Set([
@@ -64,6 +67,8 @@ export interface Touched {
   policies: boolean;
   /** ServiceEntries or WorkloadEntries. */
   entries: boolean;
+  /** ServiceAccounts: what policies say of them may be wrong now. */
+  accounts: boolean;
 }
 
 export const nothingTouched = (): Touched => ({
@@ -74,6 +79,7 @@ export const nothingTouched = (): Touched => ({
   everything: false,
   policies: false,
   entries: false,
+  accounts: false,
 });
 
 /** Objects of one kind by namespace and name. */
@@ -114,6 +120,7 @@ export class ClusterState {
   readonly peerAuthentications = new Table<PeerAuthenticationFacts>();
   readonly serviceEntries = new Table<ServiceEntryFacts>();
   readonly workloadEntries = new Table<WorkloadEntryFacts>();
+  readonly serviceAccounts = new Table<Meta>();
   readonly #podsByNode = new Map<string, Set<ObjectKey>>();
 
   /** Mesh objects labelled for another revision than `revision` are another control plane's. */
@@ -176,6 +183,10 @@ export class ClusterState {
         touched.entries = true;
         // It may select pods.
         touched.namespaces.add(o.metadata.namespace ?? '');
+        break;
+      case 'ServiceAccount':
+        this.#write(this.serviceAccounts, readMeta(o.metadata), gone);
+        touched.accounts = true;
         break;
       case 'WorkloadEntry':
         this.#write(this.workloadEntries, readWorkloadEntry(o), gone);

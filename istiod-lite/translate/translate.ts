@@ -5,6 +5,7 @@ import { namespacedHost, podUid, serviceKey } from '../../core/model/index.ts';
 import type { ClusterState, ObjectKey, Touched } from '../cluster/index.ts';
 import { entriesOfPod, HostOwners, translateEntries } from './entries.ts';
 import { peerAuthenticationPolicies } from './peer-auth.ts';
+import { missingAccounts, withMissing } from './accounts.ts';
 import { type PolicyStatus, translatePolicy } from './policies.ts';
 import { serviceHostname, translateService } from './services.ts';
 import type { MeshSettings } from './settings.ts';
@@ -62,8 +63,9 @@ export class Translator {
     if (concernsEntries(touched)) this.#entries(cluster, owners, out);
     const given = new Set([...out.workloads.map((w) => w.uid), ...out.services.map(serviceKey)]);
     out.removedAddresses = out.removedAddresses.filter((n) => !given.has(n as WorkloadUid));
-    if (!touched.policies) return { ...out, statuses: [] };
-    return { ...out, ...translatePolicies(cluster) };
+    if (!touched.policies && !touched.accounts) return { ...out, statuses: [] };
+    const { policies, statuses } = translatePolicies(cluster, m.trustDomain);
+    return { ...out, statuses, ...(touched.policies && { policies }) };
   }
 
   /** All of them: whose host it is depends on the others. */
@@ -134,13 +136,16 @@ function expand(
 
 function translatePolicies(
   cluster: ClusterState,
+  trustDomain: string,
 ): Pick<Outputs, 'policies' | 'statuses'> & { policies: Policy[] } {
   const policies = peerAuthenticationPolicies(cluster);
   const statuses: { key: ObjectKey; status: PolicyStatus }[] = [];
   for (const a of cluster.authorizationPolicies.all()) {
     const { policy, status } = translatePolicy(a, cluster.rootNamespace);
     if (policy) policies.push(policy);
-    if (status) statuses.push({ key: `${a.namespace}/${a.name}`, status });
+    if (!status) continue;
+    const missing = missingAccounts(cluster, a, trustDomain);
+    statuses.push({ key: `${a.namespace}/${a.name}`, status: withMissing(status, missing) });
   }
   return { policies, statuses };
 }
