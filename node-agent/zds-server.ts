@@ -35,6 +35,8 @@ type Request = Draft<Messages['istio.workload.zds.WorkloadRequest']>;
 
 const ackMs = 5_000;
 const mostConnections = 4;
+/** Connections taken in one second (ztunnel-protocol.md 9.2). */
+const mostAccepts = 5;
 
 export class ZdsServer {
   readonly #options: ZdsServerOptions;
@@ -42,6 +44,8 @@ export class ZdsServer {
   readonly #connections: Conversation[] = [];
   #server: SeqpacketServer | undefined;
   #open = new Set<SeqpacketConnection>();
+  /** When the last ones came. */
+  #accepts: number[] = [];
 
   constructor(options: ZdsServerOptions) {
     this.#options = options;
@@ -75,6 +79,8 @@ export class ZdsServer {
   }
 
   #serve(connection: SeqpacketConnection): void {
+    const now = this.#options.clock.monotonic();
+    this.#accepts = [...this.#accepts.filter((at) => now - at < 1000), now];
     this.#open.add(connection);
     const talk = new Conversation(connection, this.#options.clock);
     connection.on({
@@ -89,7 +95,7 @@ export class ZdsServer {
         if (!this.isConnected) this.#options.connected(false);
       },
     });
-    if (this.#open.size > mostConnections) {
+    if (this.#open.size > mostConnections || this.#accepts.length > mostAccepts) {
       connection.close();
       return;
     }
@@ -143,7 +149,8 @@ class Conversation {
 
   take({ bytes, fds, truncated }: Packet): void {
     for (const fd of fds) closeFd(fd);
-    if (truncated || fds.length > 0 || this.#inbox.length >= 16) this.#connection.close();
+    // A second message that nobody waits for is a late answer: the next one would be taken for another's.
+    if (truncated || fds.length > 0 || this.#inbox.length >= 1) this.#connection.close();
     else if (this.#wanted) this.#wanted(bytes);
     else this.#inbox.push(bytes);
   }

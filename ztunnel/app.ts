@@ -27,6 +27,8 @@ export interface ZtunnelDeps {
   readonly metrics: Metrics;
   /** The revocation list in force; absent = none. Call `recheck` after a reload. */
   readonly revocations?: () => Revocations | undefined;
+  /** The node agent broke the rules of its conversation: the process must end with code 1. */
+  readonly fatal?: (why: string) => void;
   /** `POST /quitquitquit`. */
   readonly quit?: () => void;
 }
@@ -66,6 +68,7 @@ export async function startZtunnel(config: ZtunnelConfig, deps: ZtunnelDeps): Pr
     log: deps.log.child('zds'),
     connected: () => pods.connected(),
     disconnected: () => pods.disconnected(),
+    fatal: deps.fatal,
     handle: (request) => pods.handle(request),
   });
   const unsubscribe = deps.feed.onChange((change) => meshChanged(ctx, pods, change));

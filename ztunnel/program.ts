@@ -32,6 +32,10 @@ async function start(options: ZtunnelConfig): Promise<Running> {
     feed: wire.feed,
     ca: wire.ca,
     revocations: () => crl.current,
+    fatal: (why) => {
+      log.error('the node agent broke the rules of ZDS', { error: why });
+      process.exit(1);
+    },
     quit: () => process.kill(process.pid, 'SIGTERM'),
   });
   const running = ztunnel;

@@ -58,6 +58,7 @@ test('Z-wire: hello, descriptors counted, one answer for each request', { skip }
     });
   });
   const seen: PodRequest[] = [];
+  const fatal: string[] = [];
   const source = new PodSource({
     path: socket,
     open: openPackets,
@@ -67,6 +68,7 @@ test('Z-wire: hello, descriptors counted, one answer for each request', { skip }
     log: silentLog,
     connected: () => {},
     disconnected: () => {},
+    fatal: (why) => fatal.push(why),
     handle: async (request) => {
       seen.push(request);
       if (request.kind === 'add') request.pod.netns?.close();
@@ -92,6 +94,12 @@ test('Z-wire: hello, descriptors counted, one answer for each request', { skip }
     assert.ok(connections[1]?.send(snapshot, fd));
     await eventually(() => answers.length === 3, 'a refusal');
     assert.match(answers[2] ?? '', /1 descriptors where 0 belong/);
+    await eventually(() => hellos === 3, 'and another');
+    const bare = encode('istio.workload.zds.WorkloadRequest', { add: { uid: 'u2' } });
+    assert.ok(connections[2]?.send(bare, fd));
+    await eventually(() => fatal.length === 1, '9.2: the process is told to end');
+    await eventually(() => answers.length === 4, 'after the refusal');
+    assert.deepEqual([fatal, answers[3]], [['add without workload info'], fatal[0]]);
     fs.closeSync(fd);
   } finally {
     source.stop();

@@ -55,13 +55,13 @@ export class PodManager {
   }
 
   async handle(request: PodRequest): Promise<PodAnswer> {
-    const { actions, error, broken } = this.#state.step(request);
+    const { actions, error, fatal } = this.#state.step(request);
     if (request.kind === 'add') this.#adopt(request.pod, actions);
     let failed: string | undefined;
     for (const action of actions) failed = (await this.#perform(action)) ?? failed;
     this.#changed();
     const text = error ?? failed;
-    return { ...(text !== undefined && { error: text }), ...(broken && { broken }) };
+    return { ...(text !== undefined && { error: text }), ...(fatal && { fatal }) };
   }
 
   proxies(): IterableIterator<PodProxy> {

@@ -19,6 +19,8 @@ export interface PodAnswer {
   readonly error?: string;
   /** Close the connection after answering. */
   readonly broken?: boolean;
+  /** The agent broke the rules of the conversation. */
+  readonly fatal?: boolean;
 }
 
 export interface PodSourceOptions {
@@ -31,12 +33,15 @@ export interface PodSourceOptions {
   readonly log: Log;
   readonly connected: () => void;
   readonly disconnected: () => void;
+  /** After a fatal answer is sent; absent = the connection is closed. */
+  readonly fatal?: ((why: string) => void) | undefined;
   /** Resolves when the request is carried out: a pod's listeners are bound before its ack. */
   readonly handle: (request: PodRequest) => Promise<PodAnswer>;
 }
 
 const backoff = { firstMs: 20, capMs: 15_000, jitter: 0.2 };
 const maxErrorText = 500;
+const noInfo = 'add without workload info';
 
 export class PodSource {
   readonly #options: PodSourceOptions;
@@ -96,7 +101,11 @@ export class PodSource {
     if (!link.isOpen) return;
     const error = (answer.error ?? '').slice(0, maxErrorText);
     link.send(encode('istio.workload.zds.WorkloadResponse', { ack: { error } }));
-    if (answer.broken) link.close();
+    if (answer.fatal && this.#options.fatal) {
+      setImmediate(this.#options.fatal, answer.error ?? '');
+      return;
+    }
+    if (answer.broken || answer.fatal) link.close();
   }
 
   async #carryOut(bytes: Uint8Array, fds: readonly number[]): Promise<PodAnswer> {
@@ -105,7 +114,7 @@ export class PodSource {
       const wrong = typeof request === 'string' ? request : this.#wrongCount(request, fds.length);
       if (typeof request === 'string' || wrong !== undefined) {
         closeAll(fds);
-        return { error: wrong ?? '', broken: true };
+        return { error: wrong ?? '', ...(wrong === noInfo ? { fatal: true } : { broken: true }) };
       }
       const [fd] = fds;
       if (request.kind !== 'add' || fd === undefined) return await this.#options.handle(request);
@@ -136,8 +145,9 @@ function readRequest(bytes: Uint8Array): PodRequest | string {
   }
   if (message.add) {
     const info = message.add.workloadInfo;
-    const addresses = info && readAddresses(info.addresses);
-    if (!info || !addresses) return 'add without usable workload info';
+    if (!info) return noInfo;
+    const addresses = readAddresses(info.addresses);
+    if (!addresses) return 'add with an address that is none';
     const { name, namespace, serviceAccount } = info;
     const pod = { uid: message.add.uid, name, namespace, serviceAccount, addresses };
     return { kind: 'add', pod };

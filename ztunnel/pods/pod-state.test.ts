@@ -90,8 +90,8 @@ test('K12 two pods on one address, and a pod without one, are refused', () => {
 test('a second snapshot and a keep after it break the conversation', () => {
   const p = new PodState();
   p.step({ kind: 'snapshot' });
-  assert.equal(p.step({ kind: 'snapshot' }).broken, true);
-  assert.equal(p.step({ kind: 'keep', uid: 'a' }).broken, true);
+  assert.equal(p.step({ kind: 'snapshot' }).fatal, true);
+  assert.equal(p.step({ kind: 'keep', uid: 'a' }).fatal, true);
 });
 
 test('pending starts are forgotten with the connection; running pods stay', () => {

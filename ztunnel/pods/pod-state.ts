@@ -31,8 +31,8 @@ export interface PodStep {
   readonly actions: readonly PodAction[];
   /** Set = answer with this error; the request changed nothing. */
   readonly error?: string;
-  /** The conversation broke its rules: close the connection after answering. */
-  readonly broken?: boolean;
+  /** The conversation broke its rules: the process ends after answering, to begin anew (9.2). */
+  readonly fatal?: boolean;
 }
 
 export type PodPhase = 'up' | 'pending' | 'draining';
@@ -59,7 +59,7 @@ export class PodState {
       case 'add':
         return this.#add(request.pod);
       case 'keep':
-        if (this.#snapshot) return { actions: [], error: 'keep after the snapshot', broken: true };
+        if (this.#snapshot) return { actions: [], error: 'keep after the snapshot', fatal: true };
         this.#named.add(request.uid);
         return { actions: [] };
       case 'del':
@@ -156,7 +156,7 @@ export class PodState {
 
   /** Whoever was not named since the connection was made is gone. */
   #reconcile(): PodStep {
-    if (this.#snapshot) return { actions: [], error: 'a second snapshot', broken: true };
+    if (this.#snapshot) return { actions: [], error: 'a second snapshot', fatal: true };
     this.#snapshot = true;
     const gone = [...this.#pods.keys()].filter((uid) => !this.#named.has(uid));
     return { actions: gone.flatMap((uid) => this.#remove(uid, 0)) };
