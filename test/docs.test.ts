@@ -6,6 +6,7 @@ import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { parseAllDocuments } from 'yaml';
 import { configVariables as istiodVariables } from '../istiod-lite/index.ts';
+import { analyzeTexts, renderHelp } from '../cli/index.ts';
 import { staleDocs } from '../scripts/gen-docs.ts';
 import { readConfig as readWaypointConfig } from '../waypoint/index.ts';
 import { readConfig as readAgentConfig } from '../node-agent/index.ts';
@@ -79,4 +80,43 @@ test('manifests set only variables that the programs read', () => {
     }
   }
   assert.deepEqual(wrong, []);
+});
+
+const pages = ['docs/policy.md', 'docs/verify.md'];
+
+test('commands that the pages on policy and proof name exist, with their flags', () => {
+  const sections = new Map(renderHelp().map((h) => [h.name, h.text]));
+  let seen = 0;
+  for (const page of pages) {
+    const text = readFileSync(join(root, page), 'utf8');
+    for (const [line] of text.matchAll(/ambientctl [^`\n]+/g)) {
+      const words = line.trim().split(' ');
+      const depth = [3, 2].find((n) => sections.has(words.slice(0, n).join(' ')));
+      const help = sections.get(words.slice(0, depth ?? 0).join(' '));
+      assert.ok(help, `${page}: ${line}`);
+      for (const flag of words.filter((w) => w.startsWith('-')))
+        assert.match(help, new RegExp(`(^|[ ,])${flag}[ ,]`, 'm'), `${page}: ${line}: ${flag}`);
+      seen++;
+    }
+  }
+  assert.ok(seen > 6);
+});
+
+test('the YAML of the page on policy says nothing wrong about the bookstore', async () => {
+  const page = readFileSync(join(root, 'docs/policy.md'), 'utf8');
+  const blocks = [...page.matchAll(/```yaml\n([^]*?)```/g)].map((m) => m[1] ?? '');
+  assert.ok(blocks.length >= 4);
+  const meshed = `
+apiVersion: v1
+kind: Namespace
+metadata: {name: default, labels: {istio.io/dataplane-mode: ambient}}
+`;
+  const samples = ['bookinfo/platform/kube/bookinfo.yaml', 'curl/curl.yaml'].map((f) =>
+    readFileSync(join(root, 'samples', f), 'utf8'),
+  );
+  assert.deepEqual(await analyzeTexts([meshed, ...samples, ...blocks]), []);
+  const wrong = blocks.map((b) => b.replace('sa/curl', 'sa/crul'));
+  assert.deepEqual(await analyzeTexts([meshed, ...samples, ...wrong]), [
+    'AMB0204 AuthorizationPolicy default/productpage spec.rules[0].from[0].source.principals[0]',
+  ]);
 });
