@@ -175,6 +175,15 @@ const priorityLabels = new Set([
   'kubernetes.io/hostname',
 ]);
 
+/** What a waypoint builds at most (`waypoint/balance`). */
+const maxRing = 1 << 16;
+const maxTable = 1_048_573;
+
+function isPrime(n: number): boolean {
+  for (let d = 2; d * d <= n; d++) if (n % d === 0) return false;
+  return n > 1;
+}
+
 /** Parts of a trafficPolicy that are not carried out, by their place in it. */
 export function unsupportedParts(policy: unknown, prefix = 'trafficPolicy'): string[] {
   const out: string[] = [];
@@ -190,6 +199,14 @@ export function unsupportedParts(policy: unknown, prefix = 'trafficPolicy'): str
   const odd = priority.find((p) => !priorityLabels.has(p));
   if (odd !== undefined)
     out.push(`${prefix}.loadBalancer.localityLbSetting.failoverPriority[${odd}]`);
+  const hash = field(policy, 'loadBalancer', 'consistentHash');
+  const ring = whole(field(hash, 'ringHash', 'minimumRingSize') ?? field(hash, 'minimumRingSize'));
+  const table = whole(field(hash, 'maglev', 'tableSize'));
+  const where = `${prefix}.loadBalancer.consistentHash`;
+  if (ring > maxRing) out.push(`${where}: a ring of more than ${maxRing} points`);
+  if (table !== 0 && (table > maxTable || !isPrime(table))) {
+    out.push(`${where}.maglev.tableSize ${table}, no prime up to ${maxTable},`);
+  }
   for (const [i, p] of list(field(policy, 'portLevelSettings')).entries()) {
     out.push(...unsupportedParts(p, `${prefix}.portLevelSettings[${i}]`));
   }

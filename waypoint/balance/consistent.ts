@@ -12,8 +12,24 @@ export interface Weighted {
 export type Lookup = (hash: bigint) => number | undefined;
 
 export const defaultRingSize = 1024;
-export const maxRingSize = 8 << 20;
+/** Envoy takes 8 Mi; a table is built between two requests, so it must not take long. */
+export const maxRingSize = 1 << 16;
 export const defaultTableSize = 65_537;
+export const maxTableSize = 1_048_573;
+
+function scramble(n: number): number {
+  let h = n;
+  h = Math.imul(h ^ (h >>> 16), 0x85eb_ca6b);
+  h = Math.imul(h ^ (h >>> 13), 0xc2b2_ae35);
+  return (h ^ (h >>> 16)) >>> 0;
+}
+
+/** The i-th point of a host, 53 bits: drawn from its hash, for a 64-bit hash of each would take a thousand times longer. */
+function pointOf(high: number, low: number, i: number): number {
+  const a = scramble(high ^ Math.imul(i + 1, 0x9e37_79b1));
+  const b = scramble(low ^ Math.imul(i + 1, 0xc2b2_ae3d) ^ a);
+  return a * 2 ** 21 + (b >>> 11);
+}
 
 /**
  * Points in proportion to weight, at least `minimum` in total; the least heavy host gets a whole number of them,
@@ -25,27 +41,38 @@ export function ringHash(hosts: readonly Weighted[], minimum = defaultRingSize):
   const least = Math.min(...hosts.map((h) => h.weight)) / total;
   const size = Math.min(Math.max(minimum, hosts.length), maxRingSize);
   const scale = Math.min(Math.ceil(least * size) / least, maxRingSize);
-  const points: { readonly at: bigint; readonly host: number }[] = [];
+  const points: number[] = [];
+  const owners: number[] = [];
   let target = 0;
   for (const [host, h] of hosts.entries()) {
+    const hash = xxh64(h.name);
+    const [high, low] = [Number(hash >> 32n), Number(hash & 0xffff_ffffn)];
     const first = points.length;
     target += (scale * h.weight) / total;
     for (let i = 0; points.length < target || points.length === first; i++) {
-      points.push({ at: xxh64(`${h.name}_${i}`), host });
+      points.push(pointOf(high, low, i));
+      owners.push(host);
     }
   }
-  points.sort((a, b) => (a.at < b.at ? -1 : a.at > b.at ? 1 : a.host - b.host));
+  const order = Uint32Array.from(points.keys()).toSorted(
+    (a, b) => (points[a] ?? 0) - (points[b] ?? 0) || (owners[a] ?? 0) - (owners[b] ?? 0),
+  );
+  const sorted = Float64Array.from(order, (i) => points[i] ?? 0);
   return (hash) => {
+    const key = Number(hash >> 11n);
     let low = 0;
-    let high = points.length;
+    let high = sorted.length;
     while (low < high) {
       const middle = (low + high) >> 1;
-      if ((points[middle]?.at ?? 0n) < hash) low = middle + 1;
+      if ((sorted[middle] ?? 0) < key) low = middle + 1;
       else high = middle;
     }
-    return points[low === points.length ? 0 : low]?.host;
+    return owners[order[low === sorted.length ? 0 : low] ?? 0];
   };
 }
+
+const step = (w: { readonly place: number; readonly skip: number }, size: number): number =>
+  w.place + w.skip < size ? w.place + w.skip : w.place + w.skip - size;
 
 /** `size` must be a prime: each host then walks over every place. */
 export function maglev(hosts: readonly Weighted[], size = defaultTableSize): Lookup {
@@ -53,9 +80,8 @@ export function maglev(hosts: readonly Weighted[], size = defaultTableSize): Loo
   if (hosts.length === 0 || heaviest <= 0) return () => undefined;
   const big = BigInt(size);
   const walks = hosts.map((h) => ({
-    offset: Number(xxh64(h.name) % big),
+    place: Number(xxh64(h.name) % big),
     skip: Number(xxh64(`${h.name}\0`) % (big - 1n)) + 1,
-    next: 0,
     credit: 0,
     weight: h.weight / heaviest,
   }));
@@ -66,10 +92,9 @@ export function maglev(hosts: readonly Weighted[], size = defaultTableSize): Loo
       w.credit += w.weight;
       if (w.credit < 1) continue;
       w.credit -= 1;
-      let place = (w.offset + w.skip * w.next) % size;
-      while (table[place] !== -1) place = (w.offset + w.skip * ++w.next) % size;
-      table[place] = host;
-      w.next++;
+      while (table[w.place] !== -1) w.place = step(w, size);
+      table[w.place] = host;
+      w.place = step(w, size);
       if (++filled === size) break;
     }
   }

@@ -46,7 +46,6 @@ const scopes: Readonly<Record<string, BalanceScope>> = {
   'topology.istio.io/cluster': 'Cluster',
   'kubernetes.io/hostname': 'Node',
 };
-export const knownPriorityLabels: readonly string[] = Object.keys(scopes);
 
 function near(self: Locality, at: Locality): number {
   if (self.region !== at.region) return 3;

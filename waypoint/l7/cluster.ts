@@ -3,10 +3,14 @@ import { type NamespacedHost, namespacedHost } from '../../core/model/index.ts';
 import { L7Balancer } from '../../core/proto/index.ts';
 import type * as wire from '../../core/proto/index.ts';
 import type { BreakerRules } from '../balance/breaker.ts';
-import { defaultRingSize, defaultTableSize, maxRingSize } from '../balance/consistent.ts';
+import {
+  defaultRingSize,
+  defaultTableSize,
+  maxRingSize,
+  maxTableSize,
+} from '../balance/consistent.ts';
 import type { LocalityRules } from '../balance/locality.ts';
 import type { OutlierRules } from '../balance/outlier.ts';
-import type { Faults } from './faults.ts';
 
 export type BalancerName =
   | 'least-request'
@@ -128,20 +132,16 @@ const isPrime = (n: number): boolean => {
   return true;
 };
 
-function tableSize(t: wire.L7TrafficPolicy, faults: Faults): number {
+/** What cannot be had is replaced: its author reads so in the rule's status, and requests go on. */
+function tableSize(t: wire.L7TrafficPolicy): number {
   if (t.balancer === L7Balancer.MAGLEV) {
     const size = t.tableSize || defaultTableSize;
-    if (size <= 5_000_011 && isPrime(size)) return size;
-    faults.add(`maglev table size ${size} is not a prime up to 5000011`);
-    return defaultTableSize;
+    return size <= maxTableSize && isPrime(size) ? size : defaultTableSize;
   }
   return Math.min(t.tableSize || defaultRingSize, maxRingSize);
 }
 
-export function compilePolicy(
-  t: wire.L7TrafficPolicy | null | undefined,
-  faults: Faults,
-): ClusterPolicy {
+export function compilePolicy(t: wire.L7TrafficPolicy | null | undefined): ClusterPolicy {
   if (!t) return defaultPolicy;
   const { maxConnections, maxPending, maxRequests, maxRetries } = t;
   const budget = t.retryBudget
@@ -150,7 +150,7 @@ export function compilePolicy(
   return {
     balancer: balancers[t.balancer] ?? 'least-request',
     hash: hashSource(t.hash),
-    tableSize: tableSize(t, faults),
+    tableSize: tableSize(t),
     outlier: outlierRules(t.outlier),
     panicPercent: t.outlier?.minHealthPercent ?? 0,
     breaker: { maxConnections, maxPending, maxRequests, maxRetries, budget },
@@ -163,7 +163,7 @@ export function compilePolicy(
   };
 }
 
-export function compileCluster(c: wire.L7Cluster, faults: Faults): Cluster {
+export function compileCluster(c: wire.L7Cluster): Cluster {
   const service = namespacedHost(c.namespace, c.hostname);
   return {
     key: clusterKey(service, c.port, c.subset),
@@ -171,6 +171,6 @@ export function compileCluster(c: wire.L7Cluster, faults: Faults): Cluster {
     port: c.port,
     subset: c.subset,
     members: c.subset === '' ? undefined : new Set(c.members),
-    policy: compilePolicy(c.traffic, faults),
+    policy: compilePolicy(c.traffic),
   };
 }

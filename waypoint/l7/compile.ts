@@ -56,7 +56,7 @@ export function compileService(
   const key = namespacedHost(c.namespace, c.hostname);
   const clusters = new Map(
     c.clusters.map((given) => {
-      const made = compileCluster(given, faults);
+      const made = compileCluster(given);
       return [made.key, made] as const;
     }),
   );
