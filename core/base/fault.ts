@@ -141,6 +141,13 @@ export const faults = {
     retry: true,
     help: 'The service has no ready endpoint for that port. Check its selector and the pods’ readiness.',
   },
+  ADDRESS_CONTESTED: {
+    status: 0,
+    flag: '-',
+    side: 'upstream',
+    retry: true,
+    help: 'Two ready pods with different identities claim this address, so nobody can tell who would answer. Delete the stale one; ambientctl analyze names both (AMB0303).',
+  },
   EGRESS_NOT_REGISTERED: {
     status: 0,
     flag: '-',

@@ -44,6 +44,8 @@ export interface MeshView {
   workload(uid: WorkloadUid): Workload | undefined;
   workloads(): IterableIterator<Workload>;
   workloadByAddress(network: string, ip: IpAddress): Workload | undefined;
+  /** Several ready pods of different identities claim the address. */
+  isContested(network: string, ip: IpAddress): boolean;
   /** The workload of a pod handed over by ZDS; `node` empty = any node. */
   localWorkload(name: LocalName, node: string): Workload | undefined;
   service(key: NamespacedHost): Service | undefined;
@@ -125,6 +127,9 @@ export class MeshState implements MeshView {
   }
   workloadByAddress(network: string, ip: IpAddress): Workload | undefined {
     return this.#workloads.byAddress(network, ip);
+  }
+  isContested(network: string, ip: IpAddress): boolean {
+    return this.#workloads.contested(network, ip);
   }
   localWorkload(name: LocalName, node: string): Workload | undefined {
     return this.#workloads.local(name, node);

@@ -87,6 +87,23 @@ export class WorkloadStore {
     return best;
   }
 
+  /**
+   * Two ready pods under different identities claim the address: nobody can tell who would answer. A pod that is
+   * going, and one that only shares its identity, contest nothing.
+   */
+  contested(network: string, ip: IpAddress): boolean {
+    const uids = this.#byAddress.get(networkAddress(network, ip));
+    if (uids === undefined || typeof uids === 'string') return false;
+    const claims = new Set<string>();
+    for (const uid of uids) {
+      const w = this.#byUid.get(uid);
+      if (!w || !isAt(w, network, ip) || !w.uid.includes('//Pod/') || w.status !== 'Healthy')
+        continue;
+      claims.add(`${w.trustDomain}/${w.namespace}/${w.serviceAccount}`);
+    }
+    return claims.size > 1;
+  }
+
   byHost(namespace: string, hostname: string): Workload | undefined {
     for (const uid of uidsAt(this.#byHost, `${namespace}/${hostname}`)) {
       const w = this.#byUid.get(uid);

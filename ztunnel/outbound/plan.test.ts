@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseIpPort, printIpPort, seededRandom } from '../../core/base/index.ts';
-import type { Batch, SpiffeId } from '../../core/model/index.ts';
+import { type Batch, podUid, type SpiffeId } from '../../core/model/index.ts';
 import { byAddress, byHost, mesh, of, service, workload } from '../testkit.ts';
 import { type OutboundPlan, planOutbound } from './plan.ts';
 
@@ -377,4 +377,42 @@ for (const [what, dial, batch, outcomes] of egress) {
       assert.equal(`${show(made)}${told ? ' unregistered' : ''}`, outcomes[i]);
     });
   }
+}
+
+const twin = (name: string, more = {}) =>
+  workload(name, ['127.0.0.2'], {
+    ...hbone,
+    uid: podUid('Kubernetes', 'ns', name),
+    serviceAccount: name,
+    ...more,
+  });
+const collisions: [string, Batch, string][] = [
+  ['two ready pods', { workloads: [twin('x'), twin('y')] }, 'ADDRESS_CONTESTED'],
+  [
+    'one of them outside the mesh',
+    { workloads: [twin('x'), twin('y', { protocol: 'TCP' })] },
+    'ADDRESS_CONTESTED',
+  ],
+  [
+    'the former one is going',
+    { workloads: [twin('x', { status: 'Unhealthy' }), twin('y')] },
+    'HBONE 127.0.0.2:15008 127.0.0.2:80',
+  ],
+  [
+    'the same identity',
+    { workloads: [twin('x', { serviceAccount: 's' }), twin('y', { serviceAccount: 's' })] },
+    'HBONE 127.0.0.2:15008 127.0.0.2:80',
+  ],
+  [
+    'one of them on the host network',
+    { workloads: [twin('x'), twin('y', { networkMode: 'HostNetwork' })] },
+    'HBONE 127.0.0.2:15008 127.0.0.2:80',
+  ],
+];
+for (const [what, batch, want] of collisions) {
+  test(`K12 two workloads with one address, ${what}: ${want}`, () => {
+    assert.equal(show(plan(batch, '127.0.0.2:80')), want);
+    const turned = { workloads: batch.workloads?.toReversed() ?? [] };
+    assert.equal(show(plan(turned, '127.0.0.2:80')), want, 'in the other order');
+  });
 }

@@ -260,6 +260,8 @@ function direct(
     if (workload.hostname === '') return refuse('NO_ROUTABLE_ADDRESS', noRoute(workload));
     return { do: 'resolve', host: workload.hostname, port, destination: workload, service };
   }
+  if (mesh.isContested(workload.network, ip))
+    return refuse('ADDRESS_CONTESTED', `several ready pods claim ${ip}`);
   if (workload.protocol !== 'HBONE') {
     return { do: 'pass', dial: { ip, port }, destination: workload, service };
   }
