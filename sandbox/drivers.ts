@@ -1,6 +1,7 @@
 // The two ways to give pods a network, behind one shape: `loopback` (addresses of this host, captured by
 // answering system calls) and `netns` (network namespaces, captured by the node agent's rules).
 import path from 'node:path';
+import type { Duplex } from 'node:stream';
 import type { Clock, Log } from '../core/base/index.ts';
 import { systemRandom } from '../core/runtime/index.ts';
 import { type AddressPlan, loopbackPlan, mostNodes, netnsPlan } from './addresses.ts';
@@ -14,6 +15,8 @@ import {
   hostAddress,
   type Means,
   Network,
+  nodeDial,
+  nodeSocket,
   startCapture,
 } from './loopback/index.ts';
 import {
@@ -93,6 +96,8 @@ export async function loopbackDriver(facts: DriverFacts): Promise<Driver> {
       netnsRecords: '',
       launch: (spec) => capture.launch(spec),
       forget: (session) => capture.forget(session),
+      probeSocket: (_pod, host, port) => nodeSocket(host, port),
+      dial: (pod, port) => dialLoopback(pod, port),
       admit: async (pod, signal) => {
         await network.settled();
         if (!isHost(pod)) await enrolment.admit(pod, signal);
@@ -104,6 +109,20 @@ export async function loopbackDriver(facts: DriverFacts): Promise<Driver> {
       undo(() => enrolment.stop());
     },
   };
+}
+
+async function dialLoopback(pod: Pod, port: number): Promise<Duplex> {
+  const ip = pod.status?.podIP ?? '';
+  // A mesh program's own localhost is everybody's here.
+  let refusal: unknown;
+  for (const host of isHost(pod) ? [ip, '127.0.0.1'] : [ip]) {
+    try {
+      return await nodeDial(host, port);
+    } catch (error) {
+      refusal = error;
+    }
+  }
+  throw refusal;
 }
 
 export async function netnsDriver(facts: DriverFacts): Promise<Driver> {

@@ -30,7 +30,7 @@ export interface RunDeps {
   readonly pod: () => Pod;
   readonly clock: Clock;
   readonly logDir: string;
-  readonly probeSocket?: ProbeContext['open'];
+  readonly probeSocket: ProbeContext['open'];
   /** Starts a process of this container, in the pod; `undefined` command = the container's own. */
   launch(container: Container, command: readonly string[] | undefined): Promise<Prepared<Launched>>;
   /** A process of the pod has ended with all it started. */

@@ -19,7 +19,7 @@ import { firstFreeHost, type Launched, type LaunchSpec, nextFree } from '../loop
 import { accountOf, as, isDeleting, isTerminal, keys, type Pod } from '../objects.ts';
 import { notFound, statusError } from '../store/index.ts';
 import { baseVariables, type PodPaths, writeKubeconfig } from './base-env.ts';
-import { connect, lookupsIn, notStarted, pickContainer } from './runtime-parts.ts';
+import { lookupsIn, notStarted, pickContainer } from './runtime-parts.ts';
 import { readEnded, type LogQuery } from './log-file.ts';
 import { isDone, PodRun } from './pod-run.ts';
 import { killSession, SessionRecords } from './sessions.ts';
@@ -41,10 +41,12 @@ export interface KubeletOptions {
   readonly caPem: string;
   launch(spec: LaunchSpec): Promise<Launched>;
   forget(session: number): void;
-  /** A connection to a pod as `kubectl port-forward` makes it; absent = from 127.0.0.1. */
-  readonly dial?: ((pod: Pod, port: number) => Promise<Duplex>) | undefined;
-  /** An opened socket for a probe, as the node makes it; absent = from 127.0.0.1. */
-  readonly probeSocket?: ((pod: Pod, host: string, port: number) => Socket) | undefined;
+  // The kubelet itself opens no connection: only the driver knows in which network a pod is, and the host's own
+  // may have somebody else at the same address.
+  /** A connection to a pod as `kubectl port-forward` makes it. */
+  dial(pod: Pod, port: number): Promise<Duplex>;
+  /** An opened socket for a probe, as the node makes it. */
+  probeSocket(pod: Pod, host: string, port: number): Socket;
   /** Resolves when the pod may start: its network is in force, and it is in the mesh if it is to be. */
   admit(pod: Pod, signal: AbortSignal): Promise<void>;
 }
@@ -186,19 +188,12 @@ export class Kubelet implements PodRuntime {
     if (ip === undefined || isTerminal(pod)) {
       throw statusError(400, 'BadRequest', `pod "${name}" is not running`);
     }
-    if (this.#options.dial) return this.#options.dial(pod, port);
-    // A mesh program's own localhost is everybody's here.
-    const hosts = isHost(pod) ? [ip, '127.0.0.1'] : [ip];
-    let refusal: unknown;
-    for (const host of hosts) {
-      try {
-        return await connect(host, port);
-      } catch (error) {
-        refusal = error;
-      }
+    try {
+      return await this.#options.dial(pod, port);
+    } catch (error) {
+      const why = error instanceof Error ? error.message : 'refused';
+      throw statusError(502, 'BadGateway', `cannot reach port ${port} of pod "${name}": ${why}`);
     }
-    const why = refusal instanceof Error ? refusal.message : 'refused';
-    throw statusError(502, 'BadGateway', `cannot reach port ${port} of pod "${name}": ${why}`);
   }
 
   #find(namespace: string, name: string): Pod {
@@ -303,7 +298,7 @@ export class Kubelet implements PodRuntime {
       dir,
       packageRoot,
       hostIp: place.ip,
-      ...(this.#options.probeSocket && { probeSocket: this.#options.probeSocket }),
+      probeSocket: (of, host, port) => this.#options.probeSocket(of, host, port),
       lookups: lookupsIn(store, namespace),
       writer,
       accountUid,

@@ -32,7 +32,7 @@ export interface PodRunDeps {
   readonly dir: string;
   readonly packageRoot: string;
   readonly hostIp: string;
-  readonly probeSocket?: ProbeContext['open'];
+  readonly probeSocket: ProbeContext['open'];
   readonly lookups: Lookups;
   readonly writer: VolumeWriter;
   /** The pod's account, once it exists: a pod does not start without. */

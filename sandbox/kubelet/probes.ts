@@ -1,7 +1,7 @@
 // Asks a container how it is, from 127.0.0.1 and never captured: the kubelet's exemption.
 import http from 'node:http';
 import https from 'node:https';
-import net from 'node:net';
+import type { Socket } from 'node:net';
 import type { Container, Pod, Probe } from '../objects.ts';
 
 export type ProbeOutcome = { readonly ok: true } | { readonly ok: false; readonly message: string };
@@ -10,8 +10,8 @@ export interface ProbeContext {
   readonly pod: Pod;
   readonly container: Container;
   readonly limitMs: number;
-  /** Opens a connection as the node does; absent = from 127.0.0.1. */
-  readonly open?: ((pod: Pod, host: string, port: number) => net.Socket) | undefined;
+  /** Opens a connection as the node does. There is no other way out of this file. */
+  readonly open: (pod: Pod, host: string, port: number) => Socket;
   /** Runs a command in the pod; its exit code, or `undefined` when the time was up. */
   exec(command: readonly string[], limitMs: number): Promise<number | undefined>;
 }
@@ -19,8 +19,7 @@ export interface ProbeContext {
 export async function runProbe(probe: Probe, context: ProbeContext): Promise<ProbeOutcome> {
   const host = context.pod.status?.podIP ?? '';
   const { open, pod } = context;
-  const dial: Dial = (to, port) =>
-    open?.(pod, to, port) ?? net.connect({ host: to, port, localAddress: '127.0.0.1' });
+  const dial: Dial = (to, port) => open(pod, to, port);
   if (probe.httpGet) {
     const port = portNumber(probe.httpGet.port, context.container);
     return askHttp(probe.httpGet, probe.httpGet.host || host, port, context.limitMs, dial);
@@ -38,7 +37,7 @@ export async function runProbe(probe: Probe, context: ProbeContext): Promise<Pro
   return { ok: true };
 }
 
-type Dial = (host: string, port: number) => net.Socket;
+type Dial = (host: string, port: number) => Socket;
 
 const bad = (message: string): ProbeOutcome => ({ ok: false, message });
 

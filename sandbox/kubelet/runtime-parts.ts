@@ -1,7 +1,6 @@
 // Small parts of the kubelet's runtime: which container is meant, what volumes and variables look
-// up, a connection to a pod, a command that could not be started.
-import net from 'node:net';
-import { type Duplex, PassThrough } from 'node:stream';
+// up, a command that could not be started.
+import { PassThrough } from 'node:stream';
 import type { ExecSession, Store } from '../contract.ts';
 import { type Container, keys, type Pod } from '../objects.ts';
 import { statusError } from '../store/index.ts';
@@ -35,21 +34,6 @@ export function lookupsIn(store: Store, namespace: string): Lookups {
     configMap: (name) => read(keys.configMaps, name, false),
     secret: (name) => read(keys.secrets, name, true),
   };
-}
-
-const connectMs = 5_000;
-
-export function connect(host: string, port: number): Promise<Duplex> {
-  return new Promise((done, fail) => {
-    const socket = net.connect({ host, port, localAddress: '127.0.0.1', allowHalfOpen: true });
-    socket.setTimeout(connectMs, () => socket.destroy(new Error('it does not answer')));
-    socket.once('error', fail);
-    socket.once('connect', () => {
-      socket.setTimeout(0);
-      socket.on('error', () => {});
-      done(socket);
-    });
-  });
 }
 
 /** A command that could not be started, as a session that says so and ends with 127. */

@@ -23,4 +23,5 @@ export { startCapture, type StartCaptureOptions } from './start.ts';
 export type { CaptureView, Endpoint, PodView } from './decide.ts';
 export { hostsText, type NamedService } from './hosts-text.ts';
 export { Network } from './network.ts';
+export { nodeDial, nodeSocket } from './node-sockets.ts';
 export { type MeshFlags, namedServices, serviceEndpoints } from './view.ts';
