@@ -21,6 +21,7 @@ export {
   HostOwners,
   type MeshSettings,
   peerAuthenticationKeys,
+  peerAuthenticationPolicies,
   selects,
   translatePolicy,
 } from './translate/index.ts';

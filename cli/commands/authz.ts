@@ -1,13 +1,19 @@
 // `ambientctl authz check|simulate`: who may reach a workload; what a policy would cut before it is applied.
 import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
-import { type KubeClient, resources } from '../../core/kube/index.ts';
-import { podUid, readMeshDump, type Workload } from '../../core/model/index.ts';
+import { type KubeClient, type KubeObject, resources } from '../../core/kube/index.ts';
+import { type MeshState, podUid, readMeshDump, type Workload } from '../../core/model/index.ts';
 import { callPodJson } from '../admin-client.ts';
 import { readManifests } from '../apply.ts';
 import { connect, type GlobalFlags, namespaceOf } from '../connect.ts';
 import { CliError } from '../errors.ts';
-import { reach, type SeenConnection, simulate, withPolicies } from '../explain/authz.ts';
+import {
+  reach,
+  type SeenConnection,
+  simulate,
+  withMutualTls,
+  withPolicies,
+} from '../explain/authz.ts';
 import { findWorkload } from '../explain/find.ts';
 import { printData, printTable, readFormat } from '../output.ts';
 import { adminPort, ztunnelPods } from '../refs.ts';
@@ -77,38 +83,69 @@ async function seenConnections(
   return seen;
 }
 
-async function readPolicies(
-  file: string,
-  namespace: string,
-  rootNamespace: string,
-  labels: Labels,
-) {
-  const { readAuthorizationPolicy, selects, translatePolicy } = await import(
-    '../../istiod-lite/index.ts'
-  );
+function readObjects(file: string, namespace: string): KubeObject[] {
   let text: string;
   try {
     text = readFileSync(file === '-' ? 0 : file, 'utf8');
   } catch (error) {
     throw new CliError(`cannot read ${file}: ${error instanceof Error ? error.message : 'failed'}`);
   }
-  const objects = readManifests(text, file).filter((o) => o.kind === 'AuthorizationPolicy');
-  if (objects.length === 0) throw new CliError(`${file} holds no AuthorizationPolicy`);
-  return objects.map((o) => {
-    o.metadata.namespace ??= namespace;
-    const facts = readAuthorizationPolicy(o);
-    const { policy, status } = translatePolicy(facts, rootNamespace);
-    if (!policy) {
-      const why = status?.message ?? 'it has targetRefs, so a waypoint enforces it';
-      throw new CliError(`${facts.namespace}/${facts.name} is not enforced by ztunnel: ${why}`);
-    }
-    const reaches = (w: Workload): boolean =>
-      (w.namespace === facts.namespace || facts.namespace === rootNamespace) &&
-      facts.selector !== undefined &&
-      facts.selector.size > 0 &&
-      selects(facts.selector, labels.get(w.uid) ?? new Map<string, string>());
-    return { policy, selects: reaches, status };
-  });
+  const kinds = ['AuthorizationPolicy', 'PeerAuthentication'];
+  const objects = readManifests(text, file).filter((o) => kinds.includes(o.kind ?? ''));
+  if (objects.length === 0) throw new CliError(`${file} holds no ${kinds.join(' and no ')}`);
+  for (const o of objects) o.metadata.namespace ??= namespace;
+  return objects;
+}
+
+/** The PeerAuthentications of the file, with those that are there, in place of what is in force. */
+async function applyMutualTls(
+  kube: KubeClient,
+  mesh: MeshState,
+  objects: readonly KubeObject[],
+  rootNamespace: string,
+  labels: Labels,
+): Promise<void> {
+  const given = objects.filter((o) => o.kind === 'PeerAuthentication');
+  if (given.length === 0) return;
+  const { ClusterState, nothingTouched, peerAuthenticationKeys, peerAuthenticationPolicies } =
+    await import('../../istiod-lite/index.ts');
+  const cluster = new ClusterState(rootNamespace);
+  const { items } = await kube.list(resources.peerAuthentications);
+  for (const o of items) cluster.apply('PeerAuthentication', 'ADDED', o, nothingTouched());
+  for (const o of given) {
+    // What is created now is younger than everything that is there.
+    const old = items.find(
+      (x) => x.metadata.name === o.metadata.name && x.metadata.namespace === o.metadata.namespace,
+    );
+    const creationTimestamp = old?.metadata.creationTimestamp ?? '9999-01-01T00:00:00Z';
+    const dated = { ...o, metadata: { ...o.metadata, creationTimestamp } };
+    cluster.apply('PeerAuthentication', 'ADDED', dated, nothingTouched());
+  }
+  withMutualTls(mesh, peerAuthenticationPolicies(cluster), (w) =>
+    peerAuthenticationKeys(cluster, w.namespace, labels.get(w.uid) ?? new Map<string, string>()),
+  );
+}
+
+async function readPolicies(objects: readonly KubeObject[], rootNamespace: string, labels: Labels) {
+  const { readAuthorizationPolicy, selects, translatePolicy } = await import(
+    '../../istiod-lite/index.ts'
+  );
+  return objects
+    .filter((o) => o.kind === 'AuthorizationPolicy')
+    .map((o) => {
+      const facts = readAuthorizationPolicy(o);
+      const { policy, status } = translatePolicy(facts, rootNamespace);
+      if (!policy) {
+        const why = status?.message ?? 'it has targetRefs, so a waypoint enforces it';
+        throw new CliError(`${facts.namespace}/${facts.name} is not enforced by ztunnel: ${why}`);
+      }
+      const reaches = (w: Workload): boolean =>
+        (w.namespace === facts.namespace || facts.namespace === rootNamespace) &&
+        facts.selector !== undefined &&
+        facts.selector.size > 0 &&
+        selects(facts.selector, labels.get(w.uid) ?? new Map<string, string>());
+      return { policy, selects: reaches, status };
+    });
 }
 
 function simulateCommand(): Command {
@@ -117,7 +154,10 @@ function simulateCommand(): Command {
     .description(
       'Judges every connection that the proxies carry or have recorded, with and without the policies of a file. Applies nothing. Exit code 5 if something would be cut.',
     )
-    .requiredOption('-f, --filename <file>', 'AuthorizationPolicy YAML, - for standard input')
+    .requiredOption(
+      '-f, --filename <file>',
+      'AuthorizationPolicy and PeerAuthentication YAML, - for standard input',
+    )
     .option('-o, --output <format>', 'short, json or yaml', 'short')
     .addHelpText('after', '\nExample:\n  ambientctl authz simulate -f policy.yaml\n')
     .action(async (f: { filename: string; output: string }, self: Command) => {
@@ -135,13 +175,10 @@ function simulateCommand(): Command {
       const before = readMeshDump(dump.raw).mesh;
       const after = readMeshDump(dump.raw).mesh;
       const labels = await podLabels(kube);
-      const added = await readPolicies(
-        f.filename,
-        namespaceOf(globals, kube),
-        globals.istioNamespace,
-        labels,
-      );
+      const objects = readObjects(f.filename, namespaceOf(globals, kube));
+      const added = await readPolicies(objects, globals.istioNamespace, labels);
       withPolicies(after, added);
+      await applyMutualTls(kube, after, objects, globals.istioNamespace, labels);
       const rows = simulate(before, after, await seenConnections(kube, globals.istioNamespace));
       const cut = rows.filter((r) => r.before === 'allowed' && r.after === 'refused');
       const short = (): string => {

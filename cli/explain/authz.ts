@@ -133,6 +133,26 @@ export function withPolicies(
   mesh.apply({ policies: added.map((a) => a.policy), workloads });
 }
 
+/** Policies that stand for PeerAuthentications (control-plane.md 3.5). */
+const isConverted = (key: PolicyKey): boolean =>
+  /\/(istio_converted_static_strict|converted_peer_authentication_.*)$/.test(key);
+
+/** Puts what stands for PeerAuthentications in place of what stands for them now. */
+export function withMutualTls(
+  mesh: MeshState,
+  policies: readonly Policy[],
+  keysOf: (w: Workload) => readonly PolicyKey[],
+): void {
+  const workloads = [...mesh.workloads()].map((w) => ({
+    ...w,
+    authorizationPolicies: [
+      ...w.authorizationPolicies.filter((key) => !isConverted(key)),
+      ...keysOf(w),
+    ],
+  }));
+  mesh.apply({ policies, workloads });
+}
+
 const word = (ok: boolean): 'allowed' | 'refused' => (ok ? 'allowed' : 'refused');
 
 /** Each distinct pair that has talked, judged before and after. */

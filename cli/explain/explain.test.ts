@@ -9,11 +9,12 @@ import {
   MeshState,
   namespacedHost,
   type Policy,
+  policyKey,
   readMeshDump,
   type StringMatch,
 } from '../../core/model/index.ts';
 import { testPolicy, testService, testWorkload } from '../../test/kit/mesh.ts';
-import { reach, simulate, withPolicies } from './authz.ts';
+import { reach, simulate, withMutualTls, withPolicies } from './authz.ts';
 import { explain, explainExit, printExplanation } from './explain.ts';
 import { describeService, describeWorkload, printService, printWorkload } from './describe.ts';
 import { findDestination, findService, findWorkload } from './find.ts';
@@ -130,6 +131,26 @@ describe('explain', () => {
       assert.throws(() => findDestination(mesh(), text, 'shop'), error);
     });
   }
+});
+
+test('simulate: STRICT would cut a pair that talks plaintext, and taking it back would not', () => {
+  const seen = [
+    {
+      state: 'ok',
+      source: { addr: '10.9.0.1:4000' },
+      destination: { addr: '10.1.0.5:8080', workload: 'web-0', namespace: 'shop' },
+      protocol: 'TCP',
+    },
+  ];
+  const key = policyKey('istio-system', 'istio_converted_static_strict');
+  const converted = { ...strict, key, name: 'istio_converted_static_strict' };
+  const verdicts = (before: MeshState, keys: (typeof key)[]): (string | undefined)[] => {
+    const after = throughDump(before);
+    withMutualTls(after, keys.length > 0 ? [converted] : [], () => keys);
+    return simulate(before, after, seen).flatMap((r) => [r.before, r.after]);
+  };
+  assert.deepEqual(verdicts(mesh(), [key]), ['allowed', 'refused']);
+  assert.deepEqual(verdicts(mesh([converted]), []), ['refused', 'allowed']);
 });
 
 describe('describe', () => {

@@ -1,7 +1,7 @@
 // Door of istiod-lite/translate: facts → what proxies are told.
 export { type EntryStatus, planEntryStatuses } from './entry-status.ts';
 export { HostOwners } from './entries.ts';
-export { peerAuthenticationKeys } from './peer-auth.ts';
+export { peerAuthenticationKeys, peerAuthenticationPolicies } from './peer-auth.ts';
 export { type PolicyStatus, translatePolicy } from './policies.ts';
 export { selects } from './selector.ts';
 export { appProtocol, serviceHostname } from './services.ts';

@@ -134,6 +134,12 @@ describe('command line against a sandbox', () => {
     assert.match(proven.evidence.map((e) => e.text).join('\n'), /sent plaintext .* stayed open/);
     assert.ok(proven.evidence.some((e) => e.kind === 'record' && e.trace !== undefined));
     assert.equal((await verify('--strict')).code, 3);
+    // The plaintext that was just sent is what STRICT would cut.
+    const file = join(sandbox.dir, 'strict.yaml');
+    writeFileSync(file, strict);
+    const cut = await sandbox.ctl('authz', 'simulate', '-f', file);
+    assert.equal(cut.code, 5, cut.err);
+    assert.match(cut.out, /\(plaintext\) .*allowed → refused +\S*istio_converted_static_strict/);
   });
 
   test('verify: exit 0 with --strict once STRICT is in force, naming what decides', async () => {
