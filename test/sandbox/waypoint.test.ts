@@ -1,8 +1,10 @@
 // The tutorial's L7 steps, as typed: a waypoint by command, policy by path and method, a canary by weights, and
 // back to L4. Real processes, real capture, real TLS.
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { resources } from '../../core/kube/index.ts';
+import { type Resource, resources } from '../../core/kube/index.ts';
 import { startSandbox, type TestSandbox } from '../kit/sandbox.ts';
 
 const page = 'http://productpage:9080/productpage';
@@ -193,6 +195,96 @@ describe('waypoint', () => {
     await answer('the way around it', 0, '200');
     await s.world.kube.remove(resources.authorizationPolicies, 'default', 'details-waypoint');
     await bind({ 'istio.io/use-waypoint': null }, { 'ambientlite.dev/waypoint-fail-open': null });
+  });
+
+  const details = 'http://details:9080/details/0';
+  // One after the other: while nobody tells of new endpoints, old ones must stay.
+  const restarts = [
+    ['default', 'waypoint', page],
+    ['default', 'details-v1', details],
+    ['istio-system', 'istiod', details],
+  ] as const;
+  for (const [namespace, name, url] of restarts) {
+    test(`a rolling restart of ${name} under a request every 50 ms: none fails`, async () => {
+      const pods = async (): Promise<string[]> => {
+        const { items } = await s.world.kube.list(resources.pods, namespace);
+        return items.map((p) => p.metadata.name).filter((n) => n.startsWith(`${name}-`));
+      };
+      const old = await pods();
+      const loop = await s.world.loop('deploy/curl', url);
+      const answered = (n: number): Promise<unknown> => {
+        const wanted = loop.ok + n;
+        return s.world.until('answers', 20_000, () => Promise.resolve(loop.ok > wanted));
+      };
+      await answered(10);
+      const ran = await s.run('kubectl', '-n', namespace, 'rollout', 'restart', `deploy/${name}`);
+      assert.equal(ran.code, 0, ran.err);
+      await s.world.until('the old ones to go', 60_000, async () => {
+        const now = await pods();
+        return now.length > 0 && !now.some((n) => old.includes(n));
+      });
+      await answered(20);
+      loop.stop();
+      assert.deepEqual(loop.failed, []);
+    });
+  }
+
+  test('docs/waypoint.md: every example is accepted whole, every command runs, and they do as told', async () => {
+    const text = readFileSync(join(import.meta.dirname, '../../docs/waypoint.md'), 'utf8');
+    const blocks = (language: string): string[] =>
+      [...text.matchAll(/^```(\w+)\n([\s\S]*?)^```$/gm)]
+        .filter((m) => m[1] === language)
+        .map((m) => m[2] ?? '');
+    const examples = blocks('yaml');
+    assert.ok(examples.length >= 4);
+    for (const [i, yaml] of examples.entries()) await s.world.applyText(yaml, `example ${i}`);
+    const kinds: Readonly<Record<string, Resource>> = {
+      HTTPRoute: resources.httpRoutes,
+      DestinationRule: resources.destinationRules,
+      VirtualService: resources.virtualServices,
+    };
+    for (const yaml of examples) {
+      const [kind = '', name = ''] = [/^kind: (\w+)/m, /name: ([\w-]+)/].map(
+        (r) => r.exec(yaml)?.[1] ?? '',
+      );
+      const resource = kinds[kind];
+      assert.ok(resource, kind);
+      await s.world.until(`${kind} ${name} accepted`, 10_000, async () => {
+        const object = await s.world.kube.get(resource, 'default', name);
+        const status = (object?.['status'] ?? {}) as { parents?: unknown[] };
+        const found = conditionsOf(status.parents?.[0] ?? status);
+        assert.equal(found['PartiallyInvalid'], undefined, `${kind} ${name}`);
+        return found['Accepted'] === 'True';
+      });
+    }
+    for (const line of blocks('sh').join('').trim().split('\n')) {
+      const [program = '', ...args] = line.split(' ');
+      const ran = program === 'ambientctl' ? await s.ctl(...args) : await s.run(program, ...args);
+      assert.equal(ran.code, 0, `${line}: ${ran.err}`);
+    }
+    const ratings = (path: string, ...more: string[]): Promise<{ out: string }> =>
+      curl(`http://ratings:9080${path}`, '-w', ' %{http_code}', ...more);
+    await s.world.until('the fault', 10_000, async () => {
+      const { out } = await ratings('/ratings/0', '-H', 'x-test: abort');
+      return out === 'fault filter abort 418';
+    });
+    assert.match(
+      (await ratings('/ratings/0', '-H', 'x-test: abort', '-H', 'x-safe: 1')).out,
+      / 200$/,
+    );
+    assert.match((await ratings('/old/0')).out, / 200$/);
+    assert.equal((await ratings('/closed')).out, 'closed for today 503');
+    const tester = await curl('http://reviews:9080/reviews/0', '-H', 'x-tester: yes');
+    assert.match(tester.out, /reviews-v3/);
+    const visit = await curl(page, '-o', '/dev/null', '-D', '-');
+    assert.match(visit.out, /set-cookie: where="[0-9a-z]+\.[0-9a-z]+"; Path=\/; HttpOnly/i);
+    for (const yaml of examples) {
+      const [kind = '', name = ''] = [/^kind: (\w+)/m, /name: ([\w-]+)/].map(
+        (r) => r.exec(yaml)?.[1] ?? '',
+      );
+      const resource = kinds[kind];
+      if (resource) await s.world.kube.remove(resource, 'default', name);
+    }
   });
 
   test('22 the waypoint goes: L4 only', async () => {
