@@ -205,7 +205,8 @@ class Pipeline {
       const { leading } = this.#leader;
       if (leading) {
         for (const { key, status } of outputs.statuses) this.#status.want(key, status);
-        if (touched.entries) this.#entryStatus.want(planEntryStatuses(this.#cluster, clock.now()));
+        if (touched.entries || touched.namespaces.size > 0)
+          this.#entryStatus.want(planEntryStatuses(this.#cluster, clock.now()));
       }
       const bound = { ...outputs, ...this.#gateway.withWaypoints(outputs) };
       const grew = this.#publisher.publish({ ...bound, configs: this.#gateway.configs() });

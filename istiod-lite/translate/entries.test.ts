@@ -143,6 +143,35 @@ describe('K9 an entry that is not used says why', () => {
   });
 });
 
+describe('3.8 WaypointMissing', () => {
+  const wild = { hosts: ['*.example.com'], resolution: 'NONE' };
+  const named = { hosts: ['a.example.com'], resolution: 'NONE' };
+  const race = { 'istio.io/connect-strategy': 'RACE_FIRST_TCP_CONNECT' };
+  const use = { 'istio.io/use-waypoint': 'egress' };
+  const made = (spec: object, meta: object = {}): KubeObject => {
+    const o = entry('e', spec);
+    return { ...o, metadata: { ...o.metadata, ...meta } };
+  };
+  const rows: [string, KubeObject, string | undefined][] = [
+    ['a wildcard host', made(wild), 'NoWaypointForWildcardService'],
+    ['a wildcard host that asks for one', made(wild, { labels: use }), undefined],
+    ['a racing connect', made(named, { annotations: race }), 'NoWaypointForRacingConnectStrategy'],
+    ['an ordinary host', made(named), undefined],
+  ];
+  for (const [what, o, reason] of rows) {
+    test(`${what}: ${reason ?? 'nothing'}`, () => {
+      const [plan] = planEntryStatuses(clusterOf(o), 0);
+      const found = plan?.conditions?.find((c) => c.type === 'istio.io/WaypointMissing');
+      assert.equal(found?.reason, reason);
+      if (!found) return;
+      const told = { ...o, status: { conditions: [found] } };
+      assert.deepEqual(planEntryStatuses(clusterOf(told), 5), [], 'said once');
+      const bound = { ...told, metadata: { ...told.metadata, labels: use } };
+      assert.deepEqual(planEntryStatuses(clusterOf(bound), 5)[0]?.conditions, [], 'taken back');
+    });
+  }
+});
+
 describe('hosts that change hands', () => {
   const settings = {
     clusterId: 'Kubernetes',

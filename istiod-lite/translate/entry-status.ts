@@ -88,10 +88,49 @@ function conditionOf(e: ServiceEntryFacts, nowMs: number): readonly Condition[] 
   return [...e.conditions.filter((c) => c.type !== conditionType), condition];
 }
 
+const waypointMissing = 'istio.io/WaypointMissing';
+
+/** Why the entry does nothing without a waypoint, where nobody asks for one (control-plane.md 3.8). */
+function missingWaypoint(
+  cluster: ClusterState,
+  e: ServiceEntryFacts,
+): Pick<Condition, 'reason' | 'message'> | undefined {
+  const namespace = cluster.namespaces.get('', e.namespace);
+  const asked =
+    e.labels.get('istio.io/use-waypoint') ?? namespace?.labels.get('istio.io/use-waypoint');
+  if (e.fault !== undefined || (asked !== undefined && asked !== 'none')) return undefined;
+  if (e.hosts.some((h) => h.startsWith('*'))) {
+    const message = 'the wildcard host is not served until the entry is bound to a waypoint';
+    return { reason: 'NoWaypointForWildcardService', message };
+  }
+  if (e.annotations.get('istio.io/connect-strategy') !== 'RACE_FIRST_TCP_CONNECT') return undefined;
+  const message = 'the connect strategy has no effect until the entry is bound to a waypoint';
+  return { reason: 'NoWaypointForRacingConnectStrategy', message };
+}
+
+/** All conditions as they should be, if the one about waypoints must change; it goes with its cause. */
+function withWaypointMissing(
+  cluster: ClusterState,
+  e: ServiceEntryFacts,
+  now: readonly Condition[],
+  nowMs: number,
+): readonly Condition[] | undefined {
+  const old = now.find((c) => c.type === waypointMissing);
+  const others = now.filter((c) => c.type !== waypointMissing);
+  const wanted = missingWaypoint(cluster, e);
+  if (!wanted) return old && others;
+  if (old?.reason === wanted.reason && old.observedGeneration === e.generation) return undefined;
+  const lastTransitionTime =
+    old?.lastTransitionTime ?? new Date(nowMs).toISOString().replace(/\.\d+Z$/, 'Z');
+  const fixed = { type: waypointMissing, status: 'True', observedGeneration: e.generation };
+  return [...others, { ...fixed, ...wanted, lastTransitionTime }];
+}
+
 export function planEntryStatuses(cluster: ClusterState, nowMs: number): EntryStatus[] {
   const out = new Map(allocations(cluster).map((a) => [`${a.namespace}/${a.name}`, a]));
   for (const e of cluster.serviceEntries.all()) {
-    const conditions = conditionOf(e, nowMs);
+    const own = conditionOf(e, nowMs);
+    const conditions = withWaypointMissing(cluster, e, own ?? e.conditions, nowMs) ?? own;
     if (!conditions) continue;
     const { namespace, name } = e;
     const key = `${namespace}/${name}`;
