@@ -3,15 +3,16 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { after, before, describe, test } from 'node:test';
 import { openPacketTap, type PacketTap, runIp } from '../../core/linux/index.ts';
+import { parseIp } from '../../core/base/index.ts';
 import { eventually } from '../kit/eventually.ts';
 import { type NetnsMesh, startNetnsMesh } from './mesh.ts';
 import { join, skip, type TestNamespace, withNamespaces } from './ring.ts';
 
 const server = `
-import http.server, socketserver
+import http.server, socket, socketserver
 class H(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
-        text = ('hello %s canary-of-the-answer' % self.client_address[0]).encode()
+        text = ('hello %s canary-of-the-answer' % self.client_address[0].replace('::ffff:', '')).encode()
         self.send_response(200)
         self.send_header('content-length', str(len(text)))
         self.end_headers()
@@ -19,7 +20,8 @@ class H(http.server.BaseHTTPRequestHandler):
     def log_message(self, *a): pass
 class S(socketserver.ThreadingTCPServer):
     allow_reuse_address = True
-S(('0.0.0.0', 8080), H).serve_forever()
+    address_family = socket.AF_INET6
+S(('::', 8080), H).serve_forever()
 `;
 
 describe('capture in namespaces', { skip, timeout: 60_000 }, () => {
@@ -30,7 +32,8 @@ describe('capture in namespaces', { skip, timeout: 60_000 }, () => {
   let end: () => void = () => {};
   let ended: Promise<void> = Promise.resolve();
   const curl = (ns: TestNamespace, url: string) =>
-    ns.run('curl', '-s', '-S', '--max-time', '5', url);
+    ns.run('curl', '-g', '-s', '-S', '--max-time', '5', url);
+  const both = (...texts: string[]) => ({ addresses: texts.flatMap((t) => parseIp(t) ?? []) });
 
   before(async () => {
     mesh = await startNetnsMesh();
@@ -68,9 +71,9 @@ describe('capture in namespaces', { skip, timeout: 60_000 }, () => {
     assert.ok(tap.take().some((p) => p.includes('GET /canary')));
   });
 
-  test('N-capture: enrolled pods talk in mutual TLS, and the client keeps its address', async () => {
-    await mesh.enrol('client', a, '10.9.0.1');
-    await mesh.enrol('server', b, '10.9.0.2');
+  test('Z1 N-capture: enrolled pods talk in mutual TLS, and the client keeps its address', async () => {
+    await mesh.enrol('client', a, '10.9.0.1', both('10.9.0.1', 'fd09::1'));
+    await mesh.enrol('server', b, '10.9.0.2', both('10.9.0.2', 'fd09::2'));
     tap.take();
     const { out, err } = await curl(a, 'http://10.9.0.2:8080/canary');
     assert.equal(out, 'hello 10.9.0.1 canary-of-the-answer', `${err}${mesh.lines.join('')}`);
@@ -94,7 +97,16 @@ describe('capture in namespaces', { skip, timeout: 60_000 }, () => {
     assert.ok(records.every((r) => r.source.identity?.endsWith('/sa/client')));
   });
 
-  test('N-plain: a caller outside is let in, and counted as unknown', async () => {
+  test('F43: the same by IPv6', async () => {
+    tap.take();
+    const { out, err } = await curl(a, 'http://[fd09::2]:8080/canary');
+    assert.equal(out, 'hello fd09::1 canary-of-the-answer', err);
+    const packets = tap.take();
+    assert.ok(!packets.some((p) => p.includes('canary')), 'nothing of the payload on the link');
+    assert.ok(packets.some((p) => p.includes(Buffer.from([0x17, 0x03, 0x03]))));
+  });
+
+  test('Z2 N-plain: a caller outside is let in, and counted as unknown', async () => {
     await mesh.rules(a, 'idle');
     const { out, err } = await curl(a, 'http://10.9.0.2:8080/');
     assert.match(out, /^hello 10.9.0.1 /, err);
@@ -106,7 +118,46 @@ describe('capture in namespaces', { skip, timeout: 60_000 }, () => {
     await mesh.rules(a, 'capture');
   });
 
-  test('N-loop: the proxy’s own ports refuse direct calls', async () => {
+  test('N2: the tunnel’s port takes nobody without a certificate', async () => {
+    await mesh.rules(a, 'idle');
+    for (const url of ['http://10.9.0.2:15008/', 'https://10.9.0.2:15008/']) {
+      const { code, out } = await a.run('curl', '-k', '-s', '-m', '5', url);
+      assert.notEqual(code, 0, url);
+      assert.equal(out, '');
+    }
+    await mesh.rules(a, 'capture');
+  });
+
+  test('N4: destinations that are nobody’s end, and the proxy goes on', async () => {
+    for (const host of [
+      '0.0.0.0',
+      '224.0.0.1',
+      '255.255.255.255',
+      '169.254.169.254',
+      '[ff02::1]',
+    ]) {
+      assert.notEqual(
+        (await a.run('curl', '-g', '-s', '-m', '1', `http://${host}/`)).code,
+        0,
+        host,
+      );
+    }
+    assert.equal((await curl(a, 'http://10.9.0.2:8080/')).code, 0);
+  });
+
+  test('F45: the node’s probes reach the application past the proxy', async () => {
+    await mesh.rules(a, 'idle');
+    await runIp(['addr add 169.254.7.127/32 dev lo'], a.fd);
+    await runIp(['route add 169.254.7.127 via 10.9.0.1'], b.fd);
+    const before = (await mesh.records()).length;
+    const probe = ['-s', '-m', '5', '--interface', '169.254.7.127', 'http://10.9.0.2:8080/'];
+    assert.match((await a.run('curl', ...probe)).out, /^hello 169\.254\.7\.127 /);
+    assert.equal((await mesh.records()).length, before);
+    await runIp(['addr del 169.254.7.127/32 dev lo'], a.fd);
+    await mesh.rules(a, 'capture');
+  });
+
+  test('N1 N-loop: the proxy’s own ports refuse direct calls', async () => {
     for (const url of ['http://127.0.0.1:15001/', 'http://127.0.0.1:15006/']) {
       assert.notEqual((await curl(a, url)).code, 0, url);
     }

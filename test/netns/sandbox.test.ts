@@ -186,7 +186,7 @@ describe('sandbox in namespaces, two nodes', { skip, timeout: 150_000 }, () => {
     assert.notEqual(other.code, 0);
   });
 
-  test('STRICT refuses plaintext by pod address and by service address', async () => {
+  test('Z3: STRICT refuses plaintext by pod address and by service address', async () => {
     const [pod] = await webPods();
     const urls = [`http://${pod?.ip}:9080/details/0`, 'http://web.default/details/0'];
     for (const url of urls) assert.equal((await get('outside', url, 'other')).out, '200', url);
@@ -199,7 +199,7 @@ describe('sandbox in namespaces, two nodes', { skip, timeout: 150_000 }, () => {
     await sandbox.world.kube.remove(resources.peerAuthentications, 'default', 'default');
   });
 
-  test('a node proxy that is killed: traffic fails closed, then goes on', async () => {
+  test('F15: a node proxy that is killed: traffic fails closed, then goes on', async () => {
     const { mesh } = await sandbox.world.status();
     tap.take();
     for (const { name, pid } of mesh) {
