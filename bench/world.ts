@@ -38,7 +38,7 @@ export async function child(file: string, args: readonly string[]): Promise<Chil
   return fork(path, [...args], {
     serialization: 'advanced',
     // As manifests/base/ztunnel.yaml starts it.
-    execArgv: [...process.execArgv, '--max-semi-space-size=2', '--heap-growing-percent=50'],
+    execArgv: [...process.execArgv, '--max-semi-space-size=2'],
     env: { ...process.env, MALLOC_ARENA_MAX: '1' },
     stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
   });

@@ -1,16 +1,10 @@
 // The dialling end of HBONE: HTTP/2 over a secured stream, one CONNECT per user connection.
-import http2, {
-  type ClientHttp2Session,
-  type ClientHttp2Stream,
-  constants,
-  type IncomingHttpHeaders,
-} from 'node:http2';
 import type { Duplex } from 'node:stream';
 import { type Clock, type Log, MeshError, printable } from '../base/index.ts';
+import { code, H2Session, type H2Stream } from './h2/index.ts';
 import { type Headers, headerText, reasonHeader } from './headers.ts';
 import { keepAlive } from './keepalive.ts';
 import { defaultLimits, type HboneLimits } from './limits.ts';
-import { resetStream } from './pump.ts';
 
 /** What became of a CONNECT. */
 export type Connected =
@@ -48,54 +42,31 @@ export interface HboneClient {
 export function openHbone(stream: Duplex, options: HboneClientOptions): HboneClient {
   const limits = { ...defaultLimits, ...options.limits };
   const { clock, log } = options;
-  const session = http2.connect('http://hbone', {
-    createConnection: () => stream,
-    settings: {
-      enablePush: false,
-      initialWindowSize: limits.streamWindow,
-      maxFrameSize: limits.maxFrameSize,
-      maxHeaderListSize: 16 * 1024,
-    },
-    maxSessionMemory: limits.maxSessionMemory,
-    maxHeaderListPairs: 256,
-  });
   const listeners = new Set<() => void>();
   const changed = (): void => {
     for (const l of listeners) l();
   };
-  let goneAway = false;
-  const streams = new Set<ClientHttp2Stream>();
-  session.on('error', (error) => log.debug('hbone connection failed', { error }));
-  session.on('goaway', () => {
-    goneAway = true;
-    changed();
-  });
-  whenConnected(session, () => session.setLocalWindowSize(limits.connectionWindow));
-  // Streams first, or they would end as if in order; the stream below last, because a peer that does not
-  // read would hold the connection's end back.
-  const kill = (): void => {
-    for (const s of streams) resetStream(s);
-    session.destroy();
-    stream.destroy();
-  };
-  // HTTP/2 has no half-close of the connection; Node leaves it open on a half-open socket.
-  stream.on('end', kill);
-  const stop = keepAlive(session, limits, clock, () => {
-    log.warn('hbone peer does not answer', {});
-    kill();
-  });
-  const closed = new Promise<void>((resolve) => {
-    session.on('close', () => {
-      goneAway = true;
+  const streams = new Set<H2Stream>();
+  const { promise: closed, resolve } = Promise.withResolvers<void>();
+  const session = new H2Session(stream, {
+    role: 'client',
+    clock,
+    limits,
+    onGoaway: changed,
+    onClose(error) {
+      if (error) log.debug('hbone connection failed', { error });
       stop();
-      stream.destroy();
       changed();
       resolve();
-    });
+    },
+  });
+  const stop = keepAlive(session, limits, clock, () => {
+    log.warn('hbone peer does not answer', {});
+    session.destroy();
   });
   return {
     get usable() {
-      return !goneAway && !session.closed && !session.destroyed;
+      return session.usable;
     },
     get active() {
       return streams.size;
@@ -103,69 +74,73 @@ export function openHbone(stream: Duplex, options: HboneClientOptions): HboneCli
     closed,
     onChange: (listener) => void listeners.add(listener),
     connect(headers, signal) {
-      if (session.closed || session.destroyed) return Promise.resolve({ kind: 'unprocessed' });
-      const request = session.request(headers, { endStream: false });
-      streams.add(request);
-      request.on('close', () => {
-        streams.delete(request);
-        changed();
+      return new Promise((settle, fail) => {
+        const answer = newAnswer(signal, settle, fail);
+        const request = session.request(Object.entries(headers), answer);
+        if (!request) {
+          settle({ kind: 'unprocessed' });
+          return;
+        }
+        streams.add(request);
+        request.on('close', () => {
+          streams.delete(request);
+          changed();
+        });
+        answer.begin(request);
       });
-      return answer(request, signal);
     },
     close: () => session.close(),
-    destroy: kill,
+    destroy: () => session.destroy(),
   };
 }
 
-function whenConnected(session: ClientHttp2Session, work: () => void): void {
-  if (session.connecting) session.once('connect', work);
-  else work();
-}
-
-function answer(stream: ClientHttp2Stream, signal: AbortSignal | undefined): Promise<Connected> {
-  return new Promise((resolve, reject) => {
-    let failure: Error | undefined;
-    const abort = (): void => {
-      resetStream(stream);
-      reject(signal?.reason instanceof Error ? signal.reason : new MeshError('DIAL_TIMEOUT'));
-    };
-    stream.on('error', (error) => {
-      failure ??= error;
-    });
-    stream.once('response', (headers: IncomingHttpHeaders & { ':status'?: number }) => {
+/** Waits for the answer of one request, its end, or the signal, whichever comes first. */
+function newAnswer(
+  signal: AbortSignal | undefined,
+  resolve: (answer: Connected) => void,
+  reject: (error: Error) => void,
+): { headers(fields: Headers): void; begin(stream: H2Stream): void } {
+  let stream: H2Stream | undefined;
+  let failure: Error | undefined;
+  const abort = (): void => {
+    stream?.reset(code.cancel);
+    reject(signal?.reason instanceof Error ? signal.reason : new MeshError('DIAL_TIMEOUT'));
+  };
+  return {
+    headers(fields) {
       signal?.removeEventListener('abort', abort);
-      const status = headers[':status'] ?? 0;
-      if (status === 200) {
-        resolve({ kind: 'open', stream, headers });
-        return;
+      if (!stream) return;
+      const status = Number(headerText(fields, ':status') ?? 0);
+      if (status === 200) resolve({ kind: 'open', stream, headers: fields });
+      else {
+        giveUp(stream);
+        resolve({ kind: 'refused', status, reason: headerText(fields, reasonHeader) });
       }
-      stream.resume();
-      stream.end();
-      stream.close(constants.NGHTTP2_NO_ERROR);
-      resolve({ kind: 'refused', status, reason: headerText(headers, reasonHeader) });
-    });
-    stream.once('close', () => {
-      signal?.removeEventListener('abort', abort);
-      if (unprocessed(stream, failure)) resolve({ kind: 'unprocessed' });
-      else
-        reject(new MeshError('H2_FAILED', { detail: describe(stream, failure), cause: failure }));
-    });
-    if (signal?.aborted) abort();
-    else signal?.addEventListener('abort', abort, { once: true });
+    },
+    begin(request) {
+      stream = request;
+      request.on('error', (error) => {
+        failure ??= error;
+      });
+      request.once('close', () => {
+        signal?.removeEventListener('abort', abort);
+        if (request.rstCode === code.refusedStream) resolve({ kind: 'unprocessed' });
+        else {
+          const detail = failure?.message ?? `the stream ended with code ${request.rstCode}`;
+          reject(new MeshError('H2_FAILED', { detail: printable(detail), cause: failure }));
+        }
+      });
+      if (signal?.aborted) abort();
+      else signal?.addEventListener('abort', abort, { once: true });
+    },
+  };
+}
+
+/** Ends our side of a refused request; one that the peer has not ended is reset. */
+function giveUp(stream: H2Stream): void {
+  stream.resume();
+  process.nextTick(() => {
+    if (stream.remoteEnd) stream.end();
+    else stream.reset(code.cancel);
   });
-}
-
-const codeOf = (error: Error | undefined): string =>
-  error && 'code' in error && typeof error.code === 'string' ? error.code : '';
-
-function unprocessed(stream: ClientHttp2Stream, failure: Error | undefined): boolean {
-  return (
-    stream.rstCode === constants.NGHTTP2_REFUSED_STREAM ||
-    codeOf(failure) === 'ERR_HTTP2_GOAWAY_SESSION'
-  );
-}
-
-function describe(stream: ClientHttp2Stream, failure: Error | undefined): string {
-  if (failure) return printable(codeOf(failure) || failure.message);
-  return `the stream ended with code ${stream.rstCode} before an answer`;
 }

@@ -12,12 +12,13 @@ export interface HboneLimits {
   /** RST_STREAM frames a peer may send: burst, then per second (H1; sized for C16's 500 a second). */
   readonly resetBurst: number;
   readonly resetRate: number;
+  /** Frames that carry nothing (PING, SETTINGS, empty DATA, unknown ones) a peer may send (H5–H7). */
+  readonly controlBurst: number;
+  readonly controlRate: number;
   readonly pingEveryMs: number;
   readonly pingLimitMs: number;
   /** From the accepted handshake to the peer's SETTINGS (H15). */
   readonly prefaceMs: number;
-  /** MiB that Node's HTTP/2 may hold for one connection. */
-  readonly maxSessionMemory: number;
 }
 
 export const defaultLimits: HboneLimits = {
@@ -28,8 +29,9 @@ export const defaultLimits: HboneLimits = {
   maxHeaderBytes: 64 * 1024,
   resetBurst: 1500,
   resetRate: 600,
+  controlBurst: 1000,
+  controlRate: 200,
   pingEveryMs: 10_000,
   pingLimitMs: 20_000,
   prefaceMs: 10_000,
-  maxSessionMemory: 64,
 };

@@ -3,6 +3,7 @@
 import { constants, type Http2Stream } from 'node:http2';
 import { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
+import { H2Stream } from './h2/index.ts';
 
 export interface PumpEnd {
   /** Absent = both halves ended in order. */
@@ -37,7 +38,8 @@ export const policyResetCode = constants.NGHTTP2_INADEQUATE_SECURITY;
 /** The abrupt end of either kind of stream; never an orderly one (sandbox.md D13). */
 export function resetStream(stream: Duplex, code: number = constants.NGHTTP2_CANCEL): void {
   if (stream.destroyed) return;
-  if (isHttp2(stream)) abandon(stream, code);
+  if (stream instanceof H2Stream) stream.reset(code);
+  else if (isHttp2(stream)) abandon(stream, code);
   else if (stream instanceof Socket && !isEnding(stream)) stream.resetAndDestroy();
   else stream.destroy();
 }
