@@ -51,6 +51,7 @@ export function makeRest(config: KubeConfig, server: string): Rest {
     payload: string | undefined,
     contentType: string,
     timeout: number,
+    again = method === 'GET',
   ): Promise<IncomingMessage> => {
     const options: Parameters<KubeConfig['applyToHTTPSOptions']>[0] = {};
     await config.applyToHTTPSOptions(options);
@@ -81,7 +82,12 @@ export function makeRest(config: KubeConfig, server: string): Rest {
       if (timeout > 0) {
         request.setTimeout(timeout, () => request.destroy(new Error('no answer in time')));
       }
-      request.on('error', (error) => reject(explain(server, error)));
+      request.on('error', (error: NodeJS.ErrnoException) => {
+        // An idle connection that the server had closed meanwhile, as when it restarts.
+        if (again && request.reusedSocket && error.code === 'ECONNRESET') {
+          open(method, path, payload, contentType, timeout, false).then(resolve, reject);
+        } else reject(explain(server, error));
+      });
       request.on('response', resolve);
       request.end(payload);
     });
