@@ -55,6 +55,13 @@ export const faults = {
     retry: true,
     help: 'The workload names a policy that has not arrived yet, so nothing is let in. Check that istiod-lite is reachable.',
   },
+  TOKEN_REFUSED: {
+    status: 401,
+    flag: 'DENY',
+    side: 'downstream',
+    retry: false,
+    help: 'The request carries an end user’s token that a RequestAuthentication refuses. The answer says why; the key sets are in the object’s status.',
+  },
   // --- inbound CONNECT
   BAD_METHOD: {
     status: 400,

@@ -1687,6 +1687,17 @@ export const descriptor = {
            "rule": "repeated",
            "type": "Cluster",
            "id": 8
+          },
+          "jwtRules": {
+           "rule": "repeated",
+           "type": "JwtRule",
+           "id": 9,
+           "protoName": "jwt_rules"
+          },
+          "listeners": {
+           "rule": "repeated",
+           "type": "Listener",
+           "id": 20
           }
          },
          "reserved": [
@@ -1695,6 +1706,90 @@ export const descriptor = {
            6
           ]
          ]
+        },
+        "JwtRule": {
+         "fields": {
+          "policy": {
+           "type": "string",
+           "id": 1
+          },
+          "issuer": {
+           "type": "string",
+           "id": 2
+          },
+          "audiences": {
+           "rule": "repeated",
+           "type": "string",
+           "id": 3
+          },
+          "jwks": {
+           "type": "string",
+           "id": 4
+          },
+          "fromHeaders": {
+           "rule": "repeated",
+           "type": "TokenHeader",
+           "id": 5,
+           "protoName": "from_headers"
+          },
+          "fromParams": {
+           "rule": "repeated",
+           "type": "string",
+           "id": 6,
+           "protoName": "from_params"
+          },
+          "fromCookies": {
+           "rule": "repeated",
+           "type": "string",
+           "id": 7,
+           "protoName": "from_cookies"
+          },
+          "forward": {
+           "type": "bool",
+           "id": 8
+          },
+          "payloadHeader": {
+           "type": "string",
+           "id": 9,
+           "protoName": "payload_header"
+          },
+          "claimHeaders": {
+           "rule": "repeated",
+           "type": "ClaimHeader",
+           "id": 10,
+           "protoName": "claim_headers"
+          },
+          "spaceDelimited": {
+           "rule": "repeated",
+           "type": "string",
+           "id": 11,
+           "protoName": "space_delimited"
+          }
+         }
+        },
+        "TokenHeader": {
+         "fields": {
+          "name": {
+           "type": "string",
+           "id": 1
+          },
+          "prefix": {
+           "type": "string",
+           "id": 2
+          }
+         }
+        },
+        "ClaimHeader": {
+         "fields": {
+          "header": {
+           "type": "string",
+           "id": 1
+          },
+          "claim": {
+           "type": "string",
+           "id": 2
+          }
+         }
         },
         "Cluster": {
          "fields": {
@@ -1782,6 +1877,75 @@ export const descriptor = {
           "backends": {
            "rule": "repeated",
            "type": "RouteBackend",
+           "id": 2
+          },
+          "hostnames": {
+           "rule": "repeated",
+           "type": "string",
+           "id": 3
+          }
+         }
+        },
+        "ListenerProtocol": {
+         "values": {
+          "LISTEN_HTTP": 0,
+          "LISTEN_HTTPS": 1,
+          "LISTEN_TCP": 2,
+          "LISTEN_TLS": 3
+         }
+        },
+        "Listener": {
+         "fields": {
+          "name": {
+           "type": "string",
+           "id": 1
+          },
+          "port": {
+           "type": "uint32",
+           "id": 2
+          },
+          "bindPort": {
+           "type": "uint32",
+           "id": 3,
+           "protoName": "bind_port"
+          },
+          "protocol": {
+           "type": "ListenerProtocol",
+           "id": 4
+          },
+          "hostname": {
+           "type": "string",
+           "id": 5
+          },
+          "certificates": {
+           "type": "string",
+           "id": 6
+          },
+          "privateKey": {
+           "type": "string",
+           "id": 7,
+           "protoName": "private_key"
+          },
+          "hosts": {
+           "rule": "repeated",
+           "type": "HostRoutes",
+           "id": 8
+          },
+          "connections": {
+           "rule": "repeated",
+           "type": "TcpRoute",
+           "id": 9
+          }
+         }
+        },
+        "HostRoutes": {
+         "fields": {
+          "hostname": {
+           "type": "string",
+           "id": 1
+          },
+          "routes": {
+           "type": "RouteTable",
            "id": 2
           }
          }

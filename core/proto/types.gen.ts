@@ -30,6 +30,8 @@ export const ZdsVersion = {"NOT_USED":0,"V1":1} as const;
 
 export const L7PortProtocol = {"DETECT":0,"HTTP":1,"HTTP2":2,"TCP":3} as const;
 
+export const L7ListenerProtocol = {"LISTEN_HTTP":0,"LISTEN_HTTPS":1,"LISTEN_TCP":2,"LISTEN_TLS":3} as const;
+
 export const L7PathKind = {"ANY":0,"EXACT":1,"PREFIX":2,"REGEX":3,"STRING_PREFIX":4} as const;
 
 export const L7PolicyAction = {"ALLOW":0,"DENY":1} as const;
@@ -560,6 +562,35 @@ export interface L7ServiceConfig {
   policies: L7AccessPolicy[];
   forwardClientCert: boolean;
   clusters: L7Cluster[];
+  jwtRules: L7JwtRule[];
+  listeners: L7Listener[];
+}
+
+/** ambientlite.waypoint.v1.JwtRule */
+export interface L7JwtRule {
+  policy: string;
+  issuer: string;
+  audiences: string[];
+  jwks: string;
+  fromHeaders: L7TokenHeader[];
+  fromParams: string[];
+  fromCookies: string[];
+  forward: boolean;
+  payloadHeader: string;
+  claimHeaders: L7ClaimHeader[];
+  spaceDelimited: string[];
+}
+
+/** ambientlite.waypoint.v1.TokenHeader */
+export interface L7TokenHeader {
+  name: string;
+  prefix: string;
+}
+
+/** ambientlite.waypoint.v1.ClaimHeader */
+export interface L7ClaimHeader {
+  header: string;
+  claim: string;
 }
 
 /** ambientlite.waypoint.v1.Cluster */
@@ -591,6 +622,26 @@ export interface L7RouteTable {
 export interface L7TcpRoute {
   name: string;
   backends: L7RouteBackend[];
+  hostnames: string[];
+}
+
+/** ambientlite.waypoint.v1.Listener */
+export interface L7Listener {
+  name: string;
+  port: number;
+  bindPort: number;
+  protocol: number;
+  hostname: string;
+  certificates: string;
+  privateKey: string;
+  hosts: L7HostRoutes[];
+  connections: L7TcpRoute[];
+}
+
+/** ambientlite.waypoint.v1.HostRoutes */
+export interface L7HostRoutes {
+  hostname: string;
+  routes?: L7RouteTable | null;
 }
 
 /** ambientlite.waypoint.v1.RouteEntry */
@@ -948,10 +999,15 @@ export interface Messages {
   'Kube.Preconditions': KubePreconditions;
   'Kube.DeleteOptions': KubeDeleteOptions;
   'ambientlite.waypoint.v1.ServiceConfig': L7ServiceConfig;
+  'ambientlite.waypoint.v1.JwtRule': L7JwtRule;
+  'ambientlite.waypoint.v1.TokenHeader': L7TokenHeader;
+  'ambientlite.waypoint.v1.ClaimHeader': L7ClaimHeader;
   'ambientlite.waypoint.v1.Cluster': L7Cluster;
   'ambientlite.waypoint.v1.PortConfig': L7PortConfig;
   'ambientlite.waypoint.v1.RouteTable': L7RouteTable;
   'ambientlite.waypoint.v1.TcpRoute': L7TcpRoute;
+  'ambientlite.waypoint.v1.Listener': L7Listener;
+  'ambientlite.waypoint.v1.HostRoutes': L7HostRoutes;
   'ambientlite.waypoint.v1.RouteEntry': L7RouteEntry;
   'ambientlite.waypoint.v1.RouteMatch': L7RouteMatch;
   'ambientlite.waypoint.v1.ValueMatch': L7ValueMatch;

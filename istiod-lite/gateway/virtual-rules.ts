@@ -73,7 +73,10 @@ const entries = (v: unknown): [string, unknown][] =>
   typeof v === 'object' && v !== null ? Object.entries(v) : [];
 
 const valueMatches = (v: unknown, fold: boolean): Draft<wire.L7ValueMatch>[] =>
-  entries(v).map(([name, m]) => valueMatch(fold ? name.toLowerCase() : name, m));
+  // Names of claims keep their case.
+  entries(v).map(([name, m]) =>
+    valueMatch(fold && !name.startsWith('@') ? name.toLowerCase() : name, m),
+  );
 
 function uri(v: unknown): { pathKind: number; path: string } {
   const [exact, prefix, regex] = ['exact', 'prefix', 'regex'].map((k) => field(v, k));

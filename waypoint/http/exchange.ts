@@ -5,6 +5,7 @@ import type { FaultCode, IpPort } from '../../core/base/index.ts';
 import type { Identity, SpiffeId, Workload } from '../../core/model/index.ts';
 import type { CompiledPort, CompiledService } from '../l7/compile.ts';
 import type { CompiledRule } from '../l7/routes.ts';
+import type { EndUser } from '../l7/token-rules.ts';
 
 /** Names in lower case, order and repetition kept; never pseudo headers, never `host`. */
 export type HeaderList = readonly (readonly [string, string])[];
@@ -81,6 +82,8 @@ export interface Exchange {
   /** What goes upstream. */
   upstream: RequestHead;
   rule: CompiledRule | undefined;
+  /** Whom a checked token names. */
+  user: EndUser | undefined;
   readonly responseHeaders: ((headers: HeaderList) => HeaderList)[];
   readonly outcome: Outcome;
 }

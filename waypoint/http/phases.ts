@@ -13,6 +13,7 @@ import {
   type RequestHead,
 } from './exchange.ts';
 import { changeHeaders, changeRequest, cors, redirect, rewrite } from './filters.ts';
+import { checkTokens } from './authenticate.ts';
 import { inject } from './fault.ts';
 import { forward } from './forward.ts';
 import { cleanRequest, setHeader } from './headers.ts';
@@ -67,10 +68,16 @@ export function tableFor(c: L7Connection): RouteTable | undefined {
   return own ?? c.port.routes;
 }
 
+function authenticate(ctx: WaypointContext, x: Exchange): ReturnType<Phase> {
+  const { tokens } = x.connection.service;
+  return tokens && checkTokens(ctx, x, tokens);
+}
+
 function route(_ctx: WaypointContext, x: Exchange): undefined {
   const { peer, sourceWorkload } = x.connection;
   const namespace = peer.identity?.namespace ?? '';
-  x.rule = tableFor(x.connection)?.find(x.head, { uid: sourceWorkload?.uid ?? '', namespace });
+  const caller = { uid: sourceWorkload?.uid ?? '', namespace, user: x.user };
+  x.rule = tableFor(x.connection)?.find(x.head, caller);
   if (x.rule) x.outcome.route = x.rule.name;
 }
 
@@ -82,7 +89,13 @@ function authorize(_ctx: WaypointContext, x: Exchange): LocalReply | undefined {
     sourceIp: c.source.ip,
     destinationIp: c.target.ip,
     destinationPort: c.target.port,
-    http: { method: head.method, path: head.path, host: head.authority, headers: head.headers },
+    http: {
+      method: head.method,
+      path: head.path,
+      host: head.authority,
+      headers: head.headers,
+      user: x.user,
+    },
   });
   if (verdict.allow) return undefined;
   const [namespace = '', name = ''] = (verdict.by ?? '').split('/');
@@ -131,7 +144,15 @@ function directOf({ direct }: CompiledRule): LocalReply | undefined {
   return reply(direct.status, Buffer.from(direct.body).toString('utf8'), '-', 'direct_response');
 }
 
-const phases: readonly Phase[] = [sanitise, route, authorize, inject, filters, forward];
+const phases: readonly Phase[] = [
+  sanitise,
+  authenticate,
+  route,
+  authorize,
+  inject,
+  filters,
+  forward,
+];
 
 function send(ctx: WaypointContext, x: Exchange, local: LocalReply): void {
   const { outcome, down } = x;
@@ -176,6 +197,7 @@ export async function serveRequest(
     head,
     upstream: head,
     rule: undefined,
+    user: undefined,
     responseHeaders: [],
     outcome: newOutcome(),
   };

@@ -7,6 +7,8 @@ import type * as wire from '../../core/proto/index.ts';
 import type { HeaderList } from '../http/exchange.ts';
 import { compileTemplate } from './path-template.ts';
 import type { Faults } from './faults.ts';
+import { claimAt, claimTexts } from './token.ts';
+import type { EndUser } from './token-rules.ts';
 
 /** What a decision is made on; `http` is absent for opaque connections. */
 export interface AccessFacts {
@@ -23,6 +25,8 @@ export interface AccessFacts {
     readonly path: string;
     readonly host: string;
     readonly headers: HeaderList;
+    /** Of a checked token. */
+    readonly user?: EndUser | undefined;
   };
 }
 
@@ -63,17 +67,17 @@ function textTest(pattern: string, blank = false): (s: string) => boolean {
 }
 
 /** `values` gives what is compared; none = positive fields fail, negative ones succeed. */
-function field(
+function field<V = string>(
   t: wire.L7Texts | null | undefined,
-  make: (pattern: string) => (s: string) => boolean,
-  values: (f: AccessFacts) => readonly string[],
+  make: (pattern: string) => (s: V) => boolean,
+  values: (f: AccessFacts) => readonly V[],
 ): Test | undefined {
   if (!t || isEmpty(t)) return undefined;
   const any = t.any.map(make);
   const none = t.none.map(make);
   return (f) => {
     const given = values(f);
-    const hit = (test: (s: string) => boolean): boolean => given.some((s) => test(s));
+    const hit = (test: (s: V) => boolean): boolean => given.some((s) => test(s));
     return (any.length === 0 || any.some(hit)) && !none.some(hit);
   };
 }
@@ -146,6 +150,37 @@ const exact =
   (s: string): boolean =>
     s === pattern;
 
+const user = (f: AccessFacts): readonly EndUser[] => {
+  const u = f.http?.user;
+  return u && u.issuer !== '' && u.subject !== '' ? [u] : [];
+};
+
+/** `issuer/subject`, split at the last slash: the subject may end in `*`, or the issuer begin with it. */
+function userTest(pattern: string): (u: EndUser) => boolean {
+  if (pattern === '*') return () => true;
+  const cut = pattern.lastIndexOf('/');
+  if (cut < 0) {
+    const test = textTest(pattern);
+    return (u) => test(`${u.issuer}/${u.subject}`);
+  }
+  const [issuer, subject] = [pattern.slice(0, cut), pattern.slice(cut + 1)];
+  if (issuer.startsWith('*')) {
+    const tail = textTest(issuer);
+    return (u) => u.subject === subject && tail(u.issuer);
+  }
+  const test = subject === '*' ? () => true : textTest(subject);
+  return (u) => u.issuer === issuer && test(u.subject);
+}
+
+/** Texts of a claim: of a list each on its own, of `scope` and its like each word. */
+const claims =
+  (path: readonly string[]) =>
+  (f: AccessFacts): readonly string[] => {
+    const u = f.http?.user;
+    const words = path.length === 1 && u?.spaceDelimited.has(path[0] ?? '') === true;
+    return u ? claimTexts(claimAt(u.claims, path), words) : [];
+  };
+
 function source(s: wire.L7AccessSource, faults: Faults): Test {
   return and([
     field(s.principals, textTest, principal),
@@ -153,8 +188,7 @@ function source(s: wire.L7AccessSource, faults: Faults): Test {
     field(s.serviceAccounts, exact, account),
     ipField(s.ipBlocks, sourceIp, faults),
     ipField(s.remoteIpBlocks, remoteIp, faults),
-    // Tokens of end users are not checked yet: no request has such a principal.
-    field(s.requestPrincipals, textTest, () => []),
+    field(s.requestPrincipals, userTest, user),
   ]);
 }
 
@@ -207,9 +241,24 @@ function condition(c: wire.L7AccessCondition, faults: Faults): Test | undefined 
       return ipField(values, (f) => [f.destinationIp], faults);
     case 'destination.port':
       return field(values, exact, port);
+    case 'request.auth.principal':
+      return field(values, userTest, user);
+    case 'request.auth.audiences':
+      return field(values, textTest, claims(['aud']));
+    case 'request.auth.presenter':
+      return field(values, textTest, claims(['azp']));
     default:
-      return headerCondition(key, values, faults);
+      break;
   }
+  const path = claimPath(key);
+  if (path) return field(values, textTest, claims(path));
+  return headerCondition(key, values, faults);
+}
+
+/** `request.auth.claims[a][b]`: b in a. */
+function claimPath(key: string): readonly string[] | undefined {
+  const inner = /^request\.auth\.claims((?:\[[^[\]]+\])+)$/.exec(key)?.[1];
+  return inner?.slice(1, -1).split('][');
 }
 
 function headerCondition(

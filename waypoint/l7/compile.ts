@@ -7,6 +7,7 @@ import { type Backend, classOf, compileBackend, type PortClass } from './backend
 import { type Cluster, clusterKey, compileCluster, defaultCluster } from './cluster.ts';
 import { type CompileContext, Faults } from './faults.ts';
 import { compileTable, type RouteTable } from './routes.ts';
+import { compileTokenRules, type TokenRules } from './token-rules.ts';
 
 export interface CompiledPort {
   readonly port: number;
@@ -26,6 +27,8 @@ export interface CompiledService {
   readonly hostname: string;
   readonly ports: ReadonlyMap<number, CompiledPort>;
   readonly access: CompiledAccess;
+  /** Absent = tokens are nobody's business here. */
+  readonly tokens: TokenRules | undefined;
   readonly clusters: ReadonlyMap<string, Cluster>;
   readonly forwardClientCert: boolean;
 }
@@ -72,6 +75,7 @@ export function compileService(
     hostname: c.hostname,
     ports,
     access: compileAccess(c.policies, faults),
+    tokens: compileTokenRules(c.jwtRules),
     clusters,
     forwardClientCert: c.forwardClientCert,
   };

@@ -5,11 +5,14 @@ import { L7PathKind } from '../../core/proto/index.ts';
 import type * as wire from '../../core/proto/index.ts';
 import type { HeaderList, RequestHead } from '../http/exchange.ts';
 import type { Faults } from './faults.ts';
+import { claimAt, claimTexts } from './token.ts';
+import type { EndUser } from './token-rules.ts';
 
 /** What a match may ask for beside the request itself. */
 export interface Caller {
   readonly uid: string;
   readonly namespace: string;
+  readonly user?: EndUser | undefined;
 }
 
 type Test = (value: string) => boolean;
@@ -37,7 +40,22 @@ export function valueTest(m: wire.L7ValueMatch, faults: Faults): Test {
 const isGrpcType = (headers: HeaderList): boolean =>
   headers.some(([n, v]) => n === 'content-type' && v.startsWith('application/grpc'));
 
-const isExact = (m: wire.L7ValueMatch): boolean => !m.regex && !m.prefix && !m.present;
+const isExact = (m: wire.L7ValueMatch): boolean =>
+  !m.regex && !m.prefix && !m.present && !m.name.startsWith(claimName);
+
+const claimName = '@request.auth.claims';
+
+/** Of a header each line; of `@request.auth.claims.a.b` or `…[a][b]` the texts of a checked token's claim. */
+function valuesOf(name: string): (head: RequestHead, caller: Caller) => readonly string[] {
+  if (!name.startsWith(claimName))
+    return (head) => head.headers.filter(([n]) => n === name).map(([, v]) => v);
+  const rest = name.slice(claimName.length);
+  const path = rest.startsWith('.') ? rest.slice(1).split('.') : rest.slice(1, -1).split('][');
+  return (_head, { user }) => {
+    const words = path.length === 1 && user?.spaceDelimited.has(path[0] ?? '') === true;
+    return user ? claimTexts(claimAt(user.claims, path), words) : [];
+  };
+}
 
 const schemeOf = (head: RequestHead): string =>
   head.headers.find(([n]) => n === 'x-forwarded-proto')?.[1] ?? 'http';
@@ -52,12 +70,12 @@ export function compileEntry<T>(
   if (m.method !== '') tests.push((h) => h.method === m.method);
   // Every line of a repeated header on its own.
   for (const h of m.headers) {
-    const test = valueTest(h, faults);
-    tests.push((head) => head.headers.some(([n, v]) => n === h.name && test(v)));
+    const [test, values] = [valueTest(h, faults), valuesOf(h.name)];
+    tests.push((head, caller) => values(head, caller).some(test));
   }
   for (const h of m.withoutHeaders) {
-    const test = valueTest(h, faults);
-    tests.push((head) => !head.headers.some(([n, v]) => n === h.name && test(v)));
+    const [test, values] = [valueTest(h, faults), valuesOf(h.name)];
+    tests.push((head, caller) => !values(head, caller).some(test));
   }
   for (const q of m.query) {
     const test = valueTest(q, faults);
