@@ -80,6 +80,7 @@ export function dumpService(view: MeshView, s: Service): Json {
             weight: w.weight,
           }))
         : undefined,
+    ingressUseWaypoint: s.ingressUseWaypoint,
     loadBalancer: lb && {
       routingPreferences: lb.preferences,
       mode: lb.mode,

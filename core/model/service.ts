@@ -45,6 +45,8 @@ export interface Service {
   readonly subjectAltNames: readonly string[];
   readonly waypoint?: GatewayAddress;
   readonly weightedWaypoints: readonly WeightedWaypoint[];
+  /** Ingress gateways go through the waypoint too; by default they go straight to the endpoints. */
+  readonly ingressUseWaypoint?: boolean;
   /** Absent = Standard, any healthy endpoint. */
   readonly loadBalancing?: LoadBalancing;
   readonly ipFamilies: 'Automatic' | 'IPv4' | 'IPv6' | 'Dual';

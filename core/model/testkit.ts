@@ -241,6 +241,7 @@ export const anyService: fc.Arbitrary<Service> = fc
       canonical: fc.boolean(),
       visibility: fc.constantFrom('Public' as const, 'Namespace' as const),
     }),
+    optional('ingressUseWaypoint', fc.constant(true)),
     optional('waypoint', gateway),
     optional(
       'loadBalancing',

@@ -152,6 +152,7 @@ function readService(v: unknown): Service {
     subjectAltNames: texts(s['subjectAltNames']),
     ...(waypoint && { waypoint }),
     weightedWaypoints: weighted,
+    ...(s['ingressUseWaypoint'] === true && { ingressUseWaypoint: true }),
     ...(loadBalancing && { loadBalancing }),
     ipFamilies: families.find((f) => f === s['ipFamilies']) ?? 'Automatic',
     canonical: s['canonical'] === true,

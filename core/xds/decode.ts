@@ -189,6 +189,7 @@ function readService(r: Reader, s: wire.Service): Service {
     subjectAltNames: s.subjectAltNames,
     ...(waypoint && { waypoint }),
     weightedWaypoints: weighted.filter((w) => w !== undefined),
+    ...(s.ingressUseWaypoint && { ingressUseWaypoint: true }),
     ...(s.loadBalancing && { loadBalancing: readBalancing(r, s.loadBalancing) }),
     ipFamilies: r.enumeration('ip_families', families, s.ipFamilies),
     canonical: s.canonical,

@@ -101,6 +101,7 @@ function service(s: Service): Draft<wire.Service> {
       destination: gateway(w.destination),
       weight: w.weight,
     })),
+    ...(s.ingressUseWaypoint && { ingressUseWaypoint: true }),
     ...(s.loadBalancing && { loadBalancing: balancing(s.loadBalancing) }),
     ipFamilies: families[s.ipFamilies],
     canonical: s.canonical,

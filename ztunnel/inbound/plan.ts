@@ -8,13 +8,13 @@ import {
   parseAuthority,
 } from '../../core/base/index.ts';
 import {
+  findGateway,
   type MeshView,
   type Service,
   serviceKey,
   targetPort,
   type Workload,
 } from '../../core/model/index.ts';
-import { findGateway } from '../outbound/plan.ts';
 import { isOwnPort } from '../ports.ts';
 
 export interface InboundRequest {

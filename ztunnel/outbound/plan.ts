@@ -6,9 +6,9 @@ import {
   isLoopback,
   printIpPort,
   type Random,
-  weightedPick,
 } from '../../core/base/index.ts';
 import {
+  findGateway,
   type GatewayAddress,
   type MeshView,
   parseSpiffeId,
@@ -19,6 +19,7 @@ import {
   type SpiffeId,
   type Workload,
   type WorkloadUid,
+  waypointOf,
   workloadSpiffeId,
 } from '../../core/model/index.ts';
 import { isOwnPort, ports } from '../ports.ts';
@@ -91,17 +92,9 @@ export function planOutbound(
   }
   const found = mesh.findAddress(context.network, to.ip, from.namespace);
   const addressed = found?.kind === 'service' ? found.service : undefined;
-  const gateway = addressed && serviceWaypoint(addressed, context.random);
+  const gateway = addressed && waypointOf(addressed, context.random);
   if (addressed && gateway) return viaServiceWaypoint(mesh, from, to, addressed, gateway, context);
   return upstream(mesh, from, to, addressed, context);
-}
-
-/** The waypoint reference of a service: by weight where weights are given (step A1). */
-function serviceWaypoint(service: Service, random: Random): GatewayAddress | undefined {
-  return (
-    weightedPick(service.weightedWaypoints, (w) => w.weight, random)?.destination ??
-    service.waypoint
-  );
 }
 
 interface Waypoint {
@@ -123,17 +116,6 @@ function resolveGateway(
   if (found.kind === 'workload') return { workload: found.workload, port, service: undefined };
   const picked = pickEndpoint(mesh, found.service, port, from, context.random, pick(context, true));
   return picked && { workload: picked.workload, port: picked.targetPort, service: found.service };
-}
-
-export function findGateway(
-  mesh: MeshView,
-  gateway: GatewayAddress,
-): ReturnType<MeshView['findHostname']> {
-  if (gateway.kind === 'host') return mesh.findHostname(gateway.namespace, gateway.hostname);
-  const service = mesh.serviceByVip(gateway.network, gateway.ip, undefined);
-  if (service) return { kind: 'service', service };
-  const workload = mesh.workloadByAddress(gateway.network, gateway.ip);
-  return workload && { kind: 'workload', workload };
 }
 
 const pick = (context: OutboundContext, waypoint: boolean) => ({
