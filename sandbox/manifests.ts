@@ -40,7 +40,7 @@ function objectsIn(folder: string): KubeObject[] {
   if (!fs.existsSync(folder)) return [];
   return fs
     .readdirSync(folder)
-    .filter((name) => name.endsWith('.yaml'))
+    .filter((name) => name.endsWith('.yaml') && name !== 'kustomization.yaml')
     .toSorted()
     .flatMap((name) => documents(path.join(folder, name)))
     .filter((o) => isRecord(o) && typeof o['kind'] === 'string') as unknown as KubeObject[];
