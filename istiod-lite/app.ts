@@ -168,6 +168,11 @@ class Pipeline {
     this.#timer?.cancel();
   }
 
+  /** Something changed that no watch tells of. */
+  again(): void {
+    this.#schedule();
+  }
+
   /** Elected: whatever the former leader left undone. */
   #lookAgain(): void {
     this.#touched.policies = true;
@@ -251,9 +256,15 @@ export async function startIstiodLite(config: IstiodConfig, deps: IstiodDeps): P
     template: readTemplate(config.waypointTemplate),
     clock,
     log: log.child('gateway'),
+    blockedKeyAddresses: config.blockedKeyAddresses,
+    changed: () => pipeline.again(),
   });
-  const pipeline = new Pipeline({ config, deps, metrics }, cluster, publisher, gateway, () =>
-    xds.changed(),
+  const pipeline: Pipeline = new Pipeline(
+    { config, deps, metrics },
+    cluster,
+    publisher,
+    gateway,
+    () => xds.changed(),
   );
 
   // Observability first: it must tell why the rest is not ready.

@@ -28,6 +28,8 @@ export interface IstiodConfig {
   readonly tokenAudiences: readonly string[];
   /** Files: a Deployment, then merge patches over it. */
   readonly waypointTemplate: readonly string[];
+  /** Blocks that key sets of token issuers are never fetched from. */
+  readonly blockedKeyAddresses: readonly string[];
   readonly debounceQuietMs: number;
   readonly debounceMaxMs: number;
   readonly logLevel: string;
@@ -105,6 +107,11 @@ function read(r: EnvReader): IstiodConfig {
       'WAYPOINT_TEMPLATE',
       ['manifests/waypoint/deployment.yaml'],
       'Files with the Deployment that a Gateway is served by: one, then merge patches over it; relative to the package.',
+    ),
+    blockedKeyAddresses: r.list(
+      'BLOCKED_CIDRS_IN_JWKS_URIS',
+      ['169.254.0.0/16', 'fe80::/10'],
+      'Address blocks that key sets (jwksUri) are never fetched from.',
     ),
     debounceQuietMs: r.duration(
       'PILOT_DEBOUNCE_AFTER',

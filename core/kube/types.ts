@@ -90,6 +90,12 @@ export const resources = {
   workloadEntries: make('networking.istio.io', 'v1', 'workloadentries', 'WorkloadEntry'),
   destinationRules: make('networking.istio.io', 'v1', 'destinationrules', 'DestinationRule'),
   virtualServices: make('networking.istio.io', 'v1', 'virtualservices', 'VirtualService'),
+  requestAuthentications: make(
+    'security.istio.io',
+    'v1',
+    'requestauthentications',
+    'RequestAuthentication',
+  ),
   peerAuthentications: make('security.istio.io', 'v1', 'peerauthentications', 'PeerAuthentication'),
 } as const;
 

@@ -35,7 +35,7 @@ export {
   type SourceFacts,
   type Texts,
 } from './policies.ts';
-export { readAuthorizationPolicy } from './policies.ts';
+export { readAuthorizationPolicy, readTargets } from './policies.ts';
 export type {
   EndpointFacts,
   EntryPortFacts,

@@ -153,7 +153,7 @@ function readSelector(spec: unknown): Dict | undefined {
     : dict(field(selector, 'matchLabels'));
 }
 
-function readTargets(spec: unknown): { group: string; kind: string; name: string }[] {
+export function readTargets(spec: unknown): { group: string; kind: string; name: string }[] {
   const one = field(spec, 'targetRef');
   const many = list(field(spec, 'targetRefs'));
   return (many.length > 0 ? many : one === undefined ? [] : [one]).map((t) => ({

@@ -10,6 +10,7 @@ import type {
   PodFacts,
   ServiceFacts,
 } from '../cluster/index.ts';
+import type { KeyAnswer, KeySource } from '../keys/key-sets.ts';
 import { type MeshSettings, selects } from '../translate/index.ts';
 import { type GatewayState, waypointLabel, waypointNamespaceLabel } from './gateway-state.ts';
 import type { GatewayFacts } from './objects.ts';
@@ -42,6 +43,8 @@ export interface World {
   readonly cluster: ClusterState;
   readonly gateways: GatewayState;
   readonly settings: MeshSettings;
+  /** Keys of token issuers; absent = nobody fetches any. */
+  readonly keys?: ((source: KeySource) => KeyAnswer) | undefined;
 }
 
 type Traffic = 'service' | 'workload';

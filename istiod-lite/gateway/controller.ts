@@ -10,6 +10,9 @@ import {
 import type { Service, Workload } from '../../core/model/index.ts';
 import type { ClusterState, EventType, Touched } from '../cluster/index.ts';
 import type { MeshSettings } from '../translate/index.ts';
+import { keySources } from './authentication.ts';
+import { authenticationStatus } from './authentication-status.ts';
+import { KeySets } from '../keys/key-sets.ts';
 import { bindService, withWaypoints, type World } from './binding.ts';
 import type { Template } from './deploy-plan.ts';
 import { createClass, Deployer } from './deployer.ts';
@@ -36,6 +39,7 @@ export const watchedGatewayKinds: readonly (readonly [GatewayKind, Resource])[] 
   ['TLSRoute', resources.tlsRoutes],
   ['DestinationRule', resources.destinationRules],
   ['VirtualService', resources.virtualServices],
+  ['RequestAuthentication', resources.requestAuthentications],
 ];
 
 const routeResources: Readonly<Record<RouteKind, Resource>> = {
@@ -52,6 +56,10 @@ export interface GatewayControllerOptions {
   readonly template: Template;
   readonly clock: Clock;
   readonly log: Log;
+  /** Blocks that key sets are never fetched from. */
+  readonly blockedKeyAddresses: readonly string[];
+  /** Something outside the API server changed: configuration is to be made anew. */
+  readonly changed: () => void;
 }
 
 export class GatewayController {
@@ -60,12 +68,19 @@ export class GatewayController {
   readonly #world: World;
   readonly #deployer: Deployer;
   readonly #status: GatewayStatusWriter;
+  readonly #keys: KeySets;
   readonly #served = new Set<GatewayKind>();
   #bound = new Set<string>();
 
   constructor(o: GatewayControllerOptions) {
     this.#o = o;
-    this.#world = { cluster: o.cluster, gateways: this.#state, settings: o.settings };
+    this.#keys = new KeySets({ ...o, blocked: o.blockedKeyAddresses });
+    this.#world = {
+      cluster: o.cluster,
+      gateways: this.#state,
+      settings: o.settings,
+      keys: (source) => this.#keys.lookup(source),
+    };
     this.#deployer = new Deployer({ ...o, gateways: this.#state });
     this.#status = new GatewayStatusWriter(o.kube, o.clock, o.log);
   }
@@ -79,6 +94,7 @@ export class GatewayController {
   }
 
   stop(): void {
+    this.#keys.stop();
     this.#deployer.stop();
     this.#status.stop();
   }
@@ -86,6 +102,10 @@ export class GatewayController {
   apply(kind: GatewayKind, type: EventType, o: KubeObject, touched: Touched): void {
     this.#served.add(kind);
     this.#state.apply(kind, type, o);
+    if (kind === 'RequestAuthentication') {
+      touched.policies = true;
+      this.#keys.want(keySources(this.#state.requestAuthentications.values()));
+    }
     if (kind === 'Gateway' || kind === 'GatewayClass') touchBound(this.#o.cluster, touched);
   }
 
@@ -182,6 +202,13 @@ export class GatewayController {
       this.#want(resources.virtualServices, v, (now) => {
         const fresh = virtualServices.get(key);
         return fresh && virtualServiceStatus(world, fresh, now);
+      });
+    }
+    const { requestAuthentications } = this.#state;
+    for (const [key, p] of requestAuthentications) {
+      this.#want(resources.requestAuthentications, p, (now) => {
+        const fresh = requestAuthentications.get(key);
+        return fresh && authenticationStatus(world, fresh, now);
       });
     }
     for (const s of cluster.services.all()) {

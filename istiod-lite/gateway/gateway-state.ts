@@ -9,6 +9,7 @@ import {
   readConditions,
   type Touched,
 } from '../cluster/index.ts';
+import { readRequestAuthentication, type RequestAuthenticationFacts } from './authentication.ts';
 import {
   type ClassFacts,
   type GatewayFacts,
@@ -26,6 +27,7 @@ export type GatewayKind =
   | 'GatewayClass'
   | 'DestinationRule'
   | 'VirtualService'
+  | 'RequestAuthentication'
   | RouteKind;
 
 const keyOf = (o: KubeObject): ObjectKey => `${o.metadata.namespace ?? ''}/${o.metadata.name}`;
@@ -44,6 +46,7 @@ export class GatewayState {
   readonly routes = new Map<ObjectKey, RouteFacts>();
   readonly destinationRules = new Map<ObjectKey, RuleFacts>();
   readonly virtualServices = new Map<ObjectKey, RuleFacts>();
+  readonly requestAuthentications = new Map<ObjectKey, RequestAuthenticationFacts>();
   readonly serviceConditions = new Map<ObjectKey, readonly Condition[]>();
 
   apply(kind: GatewayKind, type: EventType, o: KubeObject): void {
@@ -61,6 +64,9 @@ export class GatewayState {
         break;
       case 'VirtualService':
         write(this.virtualServices, key, readRule(o), gone);
+        break;
+      case 'RequestAuthentication':
+        write(this.requestAuthentications, key, readRequestAuthentication(o), gone);
         break;
       default:
         write(this.routes, `${kind}/${key}`, readRoute(kind, o), gone);

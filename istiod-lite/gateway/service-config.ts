@@ -5,6 +5,7 @@ import type { ServiceFacts } from '../cluster/index.ts';
 import { serviceHostname } from '../translate/index.ts';
 import { accessPolicy } from './access.ts';
 import { attachedRoutes } from './attach.ts';
+import { jwtRules } from './authentication.ts';
 import { portProtocol, readBackend } from './backends.ts';
 import { bindService, type World } from './binding.ts';
 import type { GatewayFacts, RouteFacts } from './objects.ts';
@@ -101,6 +102,7 @@ export function serviceConfig(world: World, s: ServiceFacts, gateway: GatewayFac
       ports,
       clusters: clusters(world, own, ports, gateway.namespace),
       policies: policies.map(accessPolicy),
+      jwtRules: jwtRules(world, s, key),
       // On by default, unlike Istio's: the application may know who called (issue 5.5).
       forwardClientCert: xfcc?.toLowerCase() !== 'false',
     },

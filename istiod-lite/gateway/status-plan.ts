@@ -226,7 +226,12 @@ const refused = (reason: string, message: string): Attached => ({
   bad: no(accepted, reason, message),
 });
 
-function targetStatus(world: World, p: AuthorizationPolicyFacts, t: TargetRef): Attached {
+interface Aimed {
+  readonly namespace: string;
+  readonly targetRefs: readonly TargetRef[];
+}
+
+function targetStatus(world: World, p: Aimed, t: TargetRef): Attached {
   if (isServiceRef(t)) {
     const service = world.cluster.services.get(p.namespace, t.name);
     const shown = `${p.namespace}/${t.name}`;
@@ -255,30 +260,32 @@ function targetStatus(world: World, p: AuthorizationPolicyFacts, t: TargetRef): 
   return refused('TargetNotFound', `${t.kind} ${p.namespace}/${t.name} was not found`);
 }
 
+/** Where a policy holds, over all its targets. */
+export function attachment(world: World, p: Aimed): Wanted {
+  const all = p.targetRefs.map((t) => ({ t, s: targetStatus(world, p, t) }));
+  const [first] = all;
+  if (first && all.length === 1) return 'ok' in first.s ? first.s.ok : first.s.bad;
+  const bad = all.filter((x) => 'bad' in x.s);
+  if (bad.length === 0) return yes(accepted, 'Accepted', '');
+  const names = bad.map(({ t }) => `${t.kind}.${t.group || 'core'}:${p.namespace}/${t.name}`);
+  const text = `Invalid targetRefs: ${names.join(', ')}`;
+  return bad.length < all.length
+    ? yes(accepted, 'PartiallyInvalid', text)
+    : no(accepted, 'Invalid', text);
+}
+
 export function policyStatus(
   world: World,
   p: AuthorizationPolicyFacts,
   now: string,
 ): object | undefined {
   if (p.targetRefs.length === 0) return undefined;
-  const all = p.targetRefs.map((t) => ({ t, s: targetStatus(world, p, t) }));
-  const bad = all.filter((x) => 'bad' in x.s);
   const unknown = unknownKeys(p);
-  let wanted: Wanted;
-  if (unknown.length > 0 && bad.length < all.length) {
+  let wanted = attachment(world, p);
+  if (unknown.length > 0 && wanted.status === 'True') {
     const effect =
       p.action === 'ALLOW' ? 'its rules allow nothing' : 'its rules refuse on the rest';
     wanted = yes(accepted, 'UnsupportedValue', `cannot judge ${unknown.join(', ')}: ${effect}`);
-  } else if (all.length === 1 && all[0]) {
-    wanted = 'ok' in all[0].s ? all[0].s.ok : all[0].s.bad;
-  } else if (bad.length === 0) wanted = yes(accepted, 'Accepted', '');
-  else {
-    const names = bad.map(({ t }) => `${t.kind}.${t.group || 'core'}:${p.namespace}/${t.name}`);
-    const text = `Invalid targetRefs: ${names.join(', ')}`;
-    wanted =
-      bad.length < all.length
-        ? yes(accepted, 'PartiallyInvalid', text)
-        : no(accepted, 'Invalid', text);
   }
   const conditions = settle(p.conditions, [wanted], p.generation, now);
   return conditions && { conditions };

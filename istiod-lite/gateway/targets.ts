@@ -1,5 +1,6 @@
 // What policies with targetRefs are attached to (control-plane.md 3.7), and which of them hold for a service.
 import type { AuthorizationPolicyFacts, ServiceFacts } from '../cluster/index.ts';
+import type { RequestAuthenticationFacts } from './authentication.ts';
 import type { World } from './binding.ts';
 import { meshController } from './names.ts';
 
@@ -14,9 +15,9 @@ export const isGatewayRef = (t: TargetRef): boolean =>
 export const isClassRef = (t: TargetRef): boolean =>
   t.group === gatewayGroup && t.kind === 'GatewayClass';
 
-function aims(
+export function aims(
   world: World,
-  p: AuthorizationPolicyFacts,
+  p: { readonly namespace: string },
   t: TargetRef,
   service: ServiceFacts | undefined,
   gateway: string,
@@ -45,8 +46,19 @@ export function policiesFor(
   return found.toSorted((a, b) => (key(a) < key(b) ? -1 : 1));
 }
 
+/** RequestAuthentications that hold for a service or gateway; here because binding asks for them. */
+export function authenticationsFor(
+  world: World,
+  service: ServiceFacts | undefined,
+  gateway: string,
+): RequestAuthenticationFacts[] {
+  const all = [...world.gateways.requestAuthentications.values()];
+  return all.filter((p) => p.targetRefs.some((t) => aims(world, p, t, service, gateway)));
+}
+
 /** Whether going around the waypoint would skip a policy that its author expects to hold. */
 export function policiesAtStake(world: World, s: ServiceFacts, gateway: string): boolean {
+  if (authenticationsFor(world, s, gateway).length > 0) return true;
   return policiesFor(world, s, gateway).some(
     (p) => p.annotations.get('istio.io/dry-run') !== 'true',
   );

@@ -52,6 +52,7 @@ const plurals: Record<string, [string, string, string, boolean]> = {
   AuthorizationPolicy: ['security.istio.io', 'v1', 'authorizationpolicies', true],
   ServiceEntry: ['networking.istio.io', 'v1', 'serviceentries', true],
   WorkloadEntry: ['networking.istio.io', 'v1', 'workloadentries', true],
+  RequestAuthentication: ['security.istio.io', 'v1', 'requestauthentications', true],
   PeerAuthentication: ['security.istio.io', 'v1', 'peerauthentications', true],
 };
 
