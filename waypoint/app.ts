@@ -13,6 +13,7 @@ import type { WaypointContext } from './context.ts';
 import { Http1 } from './http/serve-h1.ts';
 import { Http2 } from './http/serve-h2.ts';
 import type { ServiceConfigs } from './l7/config-state.ts';
+import { Ingress } from './ingress/ingress.ts';
 import { declareMetrics } from './metrics.ts';
 import { probe } from './probe.ts';
 import { Reports } from './report.ts';
@@ -95,6 +96,8 @@ export async function startWaypoint(config: WaypointConfig, deps: WaypointDeps):
       log: config.accessLog ? log.child('access') : undefined,
       metrics,
       view: () => feed.view,
+      self,
+      identity,
     }),
     draining: () => draining,
   };
@@ -112,8 +115,11 @@ export async function startWaypoint(config: WaypointConfig, deps: WaypointDeps):
   void feed.synced.then(() => readiness.done('configuration'));
   certs.want(identity, 'real-time');
   const onCert = certs.onCert(() => readiness.done('certificate'));
-  const listener = await openListener(config, accept);
-  readiness.done('listener');
+  const bound = (): void => readiness.done('listener');
+  const ingress =
+    config.role === 'ingress' ? new Ingress({ ctx, http1, http2, configured: bound }) : undefined;
+  const listener = ingress ?? (await openListener(config, accept));
+  if (!ingress) bound();
   log.info('waypoint started', {
     gateway: `${config.podNamespace}/${config.gatewayName}`,
     identity,
@@ -131,7 +137,8 @@ export async function startWaypoint(config: WaypointConfig, deps: WaypointDeps):
       accept.drain();
       http2.drain();
       const end = clock.monotonic() + graceMs - settleMs;
-      const quiet = (): boolean => accept.streams === 0 && accept.handshakes === 0;
+      const quiet = (): boolean =>
+        accept.streams === 0 && accept.handshakes === 0 && (ingress?.connections ?? 0) === 0;
       // Kept connections close with their next answer; those that rest on, in order, before the time is up.
       await idle(quiet, clock, Math.min(restLimitMs, (end - clock.monotonic()) / 2));
       http1.closeIdle();
@@ -139,6 +146,7 @@ export async function startWaypoint(config: WaypointConfig, deps: WaypointDeps):
       listener.close();
       await idle(quiet, clock, end - clock.monotonic());
       accept.destroy();
+      ingress?.destroy();
       http1.destroy();
       http2.destroy();
       ctx.upstreams.destroy();

@@ -14,6 +14,7 @@ export interface WaypointConfig {
   readonly trustDomainAliases: readonly string[];
   readonly clusterId: string;
   readonly network: string;
+  readonly role: 'waypoint' | 'ingress';
   readonly gatewayName: string;
   readonly podName: string;
   readonly podNamespace: string;
@@ -121,6 +122,12 @@ function whoWeAre(r: EnvReader) {
     trustDomainAliases: r.list('TRUST_DOMAIN_ALIASES', [], 'trust domains that count as ours'),
     clusterId: r.text('CLUSTER_ID', 'Kubernetes', 'cluster id for telemetry'),
     network: r.text('NETWORK', '', 'network this proxy is in'),
+    role: r.choice(
+      'GATEWAY_ROLE',
+      ['waypoint', 'ingress'],
+      'waypoint',
+      'tunnels in for bound services, or ports for callers from outside the mesh',
+    ),
     gatewayName: r.text('GATEWAY_NAME', 'waypoint', 'Gateway this pod serves'),
     podName: r.text('POD_NAME', '', 'own pod'),
     podNamespace: r.text('POD_NAMESPACE', 'default', 'own namespace, part of the identity'),

@@ -12,7 +12,7 @@ import { tcpLabels, type Workload, workloadSpiffeId } from '../core/model/index.
 import type { Exchange, L7Connection } from './http/exchange.ts';
 import { headerOf, isGrpc } from './http/exchange.ts';
 import { httpLabelNames, opaqueLabelNames, type WaypointMetrics } from './metrics.ts';
-import type { MeshView, Service } from '../core/model/index.ts';
+import type { MeshView, Service, SpiffeId } from '../core/model/index.ts';
 
 const ringSize = 1000;
 
@@ -59,6 +59,8 @@ export class Reports {
   readonly #clock: Clock;
   readonly #log: Log | undefined;
   readonly #view: () => MeshView;
+  readonly #self: () => Workload;
+  readonly #identity: SpiffeId;
   readonly #ring: WaypointRecord[] = [];
 
   constructor(o: {
@@ -67,11 +69,15 @@ export class Reports {
     log: Log | undefined;
     metrics: WaypointMetrics;
     view: () => MeshView;
+    self: () => Workload;
+    identity: SpiffeId;
   }) {
     this.#clock = o.clock;
     this.#log = o.log;
     this.metrics = o.metrics;
     this.#view = o.view;
+    this.#self = o.self;
+    this.#identity = o.identity;
   }
 
   /** Newest first. */
@@ -96,14 +102,16 @@ export class Reports {
   #labels(c: L7Connection, service: Service | undefined, endpoint: Workload | undefined) {
     const labels = tcpLabels({
       reporter: 'destination',
-      source: c.sourceWorkload,
-      sourcePrincipal: c.peer.id,
+      source: c.edge ? this.#self() : c.sourceWorkload,
+      sourcePrincipal: c.edge ? this.#identity : c.peer.id,
       destination: endpoint,
       service,
       mutualTls: true,
       flags: '-',
     });
     const known = endpoint !== undefined && endpoint.protocol === 'HBONE';
+    // Istio's gateways report as the source they are.
+    if (c.edge) return { ...labels, reporter: 'source', connection_security_policy: 'unknown' };
     return {
       ...labels,
       reporter: 'waypoint',
@@ -120,7 +128,7 @@ export class Reports {
   request(x: Exchange): void {
     const { connection: c, outcome: o } = x;
     const durationMs = this.#clock.monotonic() - x.startedMs;
-    const service = this.#view().service(c.service.key);
+    const service = this.#view().service(c.edge && o.backend ? o.backend : c.service.key);
     const labels = pick(httpLabelNames, {
       ...this.#labels(c, service, o.endpoint),
       request_protocol: isGrpc(x.head.headers) ? 'grpc' : 'http',
@@ -157,7 +165,7 @@ export class Reports {
     });
     this.#log?.info('connection', {
       'src.addr': printIpPort(c.source),
-      'src.identity': c.peer.id,
+      'src.identity': c.peer.id ?? '-',
       'dst.service': c.service.hostname,
       'dst.addr': printIpPort(c.target),
       'dst.workload': end.endpoint?.name ?? '-',
@@ -178,7 +186,7 @@ function base(c: L7Connection, endpoint: Workload | undefined, durationMs: numbe
     durationMs: Math.round(durationMs),
     source: {
       addr: printIpPort(c.source),
-      identity: c.peer.id,
+      identity: c.peer.id ?? '',
       ...(c.sourceWorkload && { workload: c.sourceWorkload.name }),
     },
     destination: {
@@ -230,7 +238,7 @@ function logFields(x: Exchange, durationMs: number): Record<string, unknown> {
     downstream_local_address: printIpPort(c.target),
     downstream_remote_address: printIpPort(c.source),
     route_name: o.route,
-    'src.identity': c.peer.id,
+    'src.identity': c.peer.id ?? '-',
     ...(o.attempts > 1 && { attempts: o.attempts }),
     ...(o.policy !== undefined && { policy: o.policy }),
   };

@@ -38,7 +38,7 @@ export async function openOpaque(
     return error;
   };
   const verdict = c.service.access.judge({
-    principal: c.peer.id.slice('spiffe://'.length),
+    principal: c.peer.id?.slice('spiffe://'.length),
     identity: c.peer.identity,
     sourceIp: c.source.ip,
     destinationIp: c.target.ip,

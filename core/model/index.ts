@@ -47,6 +47,7 @@ export {
   type WorkloadUid,
   workloadUid,
 } from './keys.ts';
+export { bestHost, hostMatches, hostOf, intersectHosts } from './hostnames.ts';
 export { findGateway, waypointOf } from './gateway.ts';
 export { type TcpLabelFacts, type TcpLabels, tcpLabelNames, tcpLabels } from './labels.ts';
 export {

@@ -51,12 +51,14 @@ export const cluster = (
 
 const limitMs = 5_000;
 
-export async function startTestWaypoint(
+/** The program itself in this process, with its state to be written directly. */
+async function startProgram(
   address: string,
-  env: Record<string, string> = {},
-): Promise<TestWaypoint> {
+  env: Record<string, string>,
+  given: CertificateAuthority | undefined,
+) {
   const clock = systemClock;
-  const ca = await createCa({ trustDomain: 'cluster.local', clock });
+  const ca = given ?? (await createCa({ trustDomain: 'cluster.local', clock }));
   const lines: string[] = [];
   const log = createLog('waypoint', { level: 'info', write: (line) => void lines.push(line) });
   const metrics = createMetrics();
@@ -85,6 +87,46 @@ export async function startTestWaypoint(
     metrics,
   });
   feed.markSynced();
+  const configure = (name: string, draft: Draft<wire.L7ServiceConfig>): void => {
+    const hostname = `${name}.shop.svc.cluster.local`;
+    const full = { namespace: 'shop', hostname, gateway: 'shop/waypoint', ...draft };
+    const bytes = encode('ambientlite.waypoint.v1.ServiceConfig', full);
+    const bad = services.apply([{ name: `shop/${hostname}`, bytes }], []);
+    if (bad.length > 0) throw new Error(JSON.stringify(bad));
+  };
+  return { waypoint, ca, feed, metrics, lines, configure };
+}
+
+/** An ingress gateway `edge`; ready once it has been told what to listen on. */
+export interface TestIngress extends Omit<Awaited<ReturnType<typeof startProgram>>, 'configure'> {
+  listen(listeners: readonly Draft<wire.L7Listener>[], more?: Draft<wire.L7ServiceConfig>): void;
+  stop(): Promise<void>;
+}
+
+export async function startTestIngress(
+  address: string,
+  ca?: CertificateAuthority,
+): Promise<TestIngress> {
+  const env = { GATEWAY_ROLE: 'ingress', SERVICE_ACCOUNT: 'edge-istio', POD_NAME: 'edge-1' };
+  const { configure, ...program } = await startProgram(address, env, ca);
+  return {
+    ...program,
+    listen: (listeners, more = {}) =>
+      configure('edge-istio', { gateway: 'shop/edge', listeners: [...listeners], ...more }),
+    stop: () => program.waypoint.stop({ graceMs: 0 }),
+  };
+}
+
+export async function startTestWaypoint(
+  address: string,
+  env: Record<string, string> = {},
+): Promise<TestWaypoint> {
+  const clock = systemClock;
+  const { waypoint, ca, feed, metrics, lines, configure } = await startProgram(
+    address,
+    env,
+    undefined,
+  );
   await waypoint.ready;
   const certs = new CertManager({
     ca: localCaClient(ca),
@@ -126,13 +168,7 @@ export async function startTestWaypoint(
         }),
       });
     },
-    configure(name, draft) {
-      const hostname = `${name}.shop.svc.cluster.local`;
-      const full = { namespace: 'shop', hostname, gateway: 'shop/waypoint', ...draft };
-      const bytes = encode('ambientlite.waypoint.v1.ServiceConfig', full);
-      const bad = services.apply([{ name: `shop/${hostname}`, bytes }], []);
-      if (bad.length > 0) throw new Error(JSON.stringify(bad));
-    },
+    configure,
     connect,
     async exchange(authority, bytes, until = () => false) {
       const stream = await connect(authority);

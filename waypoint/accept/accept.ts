@@ -1,7 +1,6 @@
 // Tunnels in: TLS with a proven peer, HTTP/2 CONNECT, then the protocol inside by declaration or by the first
 // bytes, handed to HTTP or carried as it is.
 import type { Socket } from 'node:net';
-import type { Duplex } from 'node:stream';
 import type { Acceptors, Secured } from '../../certs/index.ts';
 import {
   fromUnknown,
@@ -27,13 +26,12 @@ import type { Http1 } from '../http/serve-h1.ts';
 import type { Http2 } from '../http/serve-h2.ts';
 import { carryOpaque, openOpaque } from '../tcp.ts';
 import { TunnelSocket } from '../tunnel-socket.ts';
-import { detect } from './detect.ts';
+import { peek } from './peek.ts';
 import { tunnelWindow } from '../limits.ts';
 import { type AcceptPlan, planAccept } from './plan.ts';
 
 /** How long a tunnel to a service of ours waits for its configuration. */
 const configMs = 2_000;
-const maxPeek = 16 * 1024;
 
 export class Accept {
   readonly #ctx: WaypointContext;
@@ -153,7 +151,7 @@ export class Accept {
     incoming: Incoming,
     plan: Extract<AcceptPlan, { do: 'serve' }>,
   ): Promise<void> {
-    const { view, config, random, clock } = this.#ctx;
+    const { view, config, random, clock, services } = this.#ctx;
     const given = headerText(incoming.headers, 'traceparent');
     const traceparent = given !== undefined && traceIdOf(given) ? given : newTraceparent(random);
     const connection: L7Connection = {
@@ -161,8 +159,13 @@ export class Accept {
       peer: { id: secured.peer.id, identity: secured.peer.identity },
       sourceWorkload: view.workloadByAddress(config.network, client.ip),
       target: plan.target,
-      service: plan.service,
-      port: plan.port,
+      // As they are now, for streams that outlive a change; both are read once per request.
+      get service() {
+        return services.get(plan.service.key) ?? plan.service;
+      },
+      get port() {
+        return this.service.ports.get(plan.port.port) ?? plan.port;
+      },
       traceparent,
       trace: traceIdOf(traceparent) ?? '',
     };
@@ -191,44 +194,4 @@ function faultOf(plan: Exclude<AcceptPlan, { do: 'serve' }>): MeshError {
     return new MeshError('WAYPOINT_NOT_BOUND', { detail });
   }
   return new MeshError(plan.code, { detail: printable(plan.detail, 300) });
-}
-
-/**
- * Looks at the first bytes without taking them. A declared HTTP port waits for as long as it takes and is
- * never opaque; an undeclared one is TCP when nothing comes in time.
- */
-function peek(
-  stream: Duplex,
-  ms: number,
-  clock: WaypointContext['clock'],
-  detecting: boolean,
-): Promise<'http1' | 'http2' | 'tcp' | 'gone'> {
-  return new Promise((resolve) => {
-    const seen: Buffer[] = [];
-    let bytes = 0;
-    const end = (found: 'http1' | 'http2' | 'tcp' | 'gone'): void => {
-      timer?.cancel();
-      stream.off('data', data);
-      stream.off('end', ended);
-      stream.off('close', closed);
-      stream.pause();
-      if (seen.length > 0 && !stream.destroyed) stream.unshift(Buffer.concat(seen));
-      resolve(found);
-    };
-    const otherwise = detecting ? 'tcp' : 'http1';
-    const data = (chunk: Buffer): void => {
-      seen.push(chunk);
-      bytes += chunk.length;
-      const found = detect(Buffer.concat(seen));
-      if (found === 'tcp') end(otherwise);
-      else if (found !== 'more') end(found);
-      else if (bytes > maxPeek) end(otherwise);
-    };
-    const ended = (): void => end(seen.length > 0 ? otherwise : detecting ? 'tcp' : 'gone');
-    const closed = (): void => end('gone');
-    const timer = detecting ? clock.after(ms, () => end('tcp')) : undefined;
-    stream.on('data', data);
-    stream.on('end', ended);
-    stream.on('close', closed);
-  });
 }

@@ -2,7 +2,7 @@
 import type { Readable, Writable } from 'node:stream';
 import type { Duplex } from 'node:stream';
 import type { FaultCode, IpPort } from '../../core/base/index.ts';
-import type { Identity, SpiffeId, Workload } from '../../core/model/index.ts';
+import type { Identity, NamespacedHost, SpiffeId, Workload } from '../../core/model/index.ts';
 import type { CompiledPort, CompiledService } from '../l7/compile.ts';
 import type { CompiledRule } from '../l7/routes.ts';
 import type { EndUser } from '../l7/token-rules.ts';
@@ -47,10 +47,13 @@ export interface Downstream {
   readonly gone: AbortSignal;
 }
 
-/** The tunnel stream a request came in on. */
+/** The tunnel stream a request came in on, or the caller's own connection at an ingress gateway. */
 export interface L7Connection {
   readonly source: IpPort;
-  readonly peer: { readonly id: SpiffeId; readonly identity?: Identity | undefined };
+  /** `id` is absent where nobody has proven any. */
+  readonly peer: { readonly id?: SpiffeId | undefined; readonly identity?: Identity | undefined };
+  /** From outside the mesh, with the scheme that was spoken. */
+  readonly edge?: { readonly scheme: 'http' | 'https' } | undefined;
   readonly sourceWorkload: Workload | undefined;
   readonly target: IpPort;
   readonly service: CompiledService;
@@ -74,6 +77,7 @@ export interface LocalReply {
 }
 
 export interface Exchange {
+  /** As it is when the request begins: a change of routes meets a whole request or none. */
   readonly connection: L7Connection;
   readonly down: Downstream;
   readonly startedMs: number;
@@ -99,7 +103,7 @@ export interface Outcome {
   endpoint: Workload | undefined;
   endpointAddress: string;
   /** `namespace/hostname` of the backend chosen. */
-  backend: string;
+  backend: NamespacedHost | undefined;
   route: string;
   policy: string | undefined;
   reason: FaultCode | undefined;
@@ -116,7 +120,7 @@ export const newOutcome = (): Outcome => ({
   upstreamMs: undefined,
   endpoint: undefined,
   endpointAddress: '',
-  backend: '',
+  backend: undefined,
   route: 'default',
   policy: undefined,
   reason: undefined,

@@ -72,8 +72,9 @@ export function redirect(
   prefix: string,
   r: wire.L7Redirect,
   port: number,
+  spoken: 'http' | 'https' = 'http',
 ): LocalReply {
-  const scheme = r.scheme || 'http';
+  const scheme = r.scheme || spoken;
   const wellKnown = scheme === 'https' ? 443 : 80;
   const given = r.port || (r.scheme === '' ? port : wellKnown);
   const host = r.hostname || hostOf(head.authority);

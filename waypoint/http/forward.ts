@@ -176,7 +176,7 @@ async function tryOnce(
       body,
       trailers: () => x.down.trailers(),
       client: x.connection.source,
-      serviceHost: x.connection.service.hostname,
+      serviceHost: hostFor(x, cluster),
       traceparent: x.connection.traceparent,
       signal: AbortSignal.any([limit, perTry.signal, x.down.gone]),
       inform: (head) => x.down.inform(head),
@@ -204,6 +204,10 @@ async function tryOnce(
 
 /** Failures that say nothing about the endpoint. */
 const notTheirs: ReadonlySet<string> = new Set(['overflow', 'gone', 'stale']);
+
+/** What the caller asked for: at an ingress gateway nobody means the gateway itself. */
+const hostFor = (x: Exchange, c: Cluster): string =>
+  x.connection.edge ? c.service.slice(c.service.indexOf('/') + 1) : x.connection.service.hostname;
 
 /** gRPC tells its status in the headers of an answer without a body. */
 function statusOf(head: ResponseHead): number {

@@ -176,6 +176,28 @@ export function cleanResponse(headers: HeaderList): HeaderList {
   );
 }
 
+/** What a request from outside the mesh tells of itself is replaced by what we see (8.3). */
+export function atEdge(headers: HeaderList, scheme: string, client: string): HeaderList {
+  const before = headers.filter(([n]) => n === 'x-forwarded-for').map(([, v]) => v);
+  const kept = headers.filter(([n]) => !replaced.has(n));
+  return [
+    ...kept,
+    ['x-forwarded-for', [...before, client].join(', ')],
+    ['x-forwarded-proto', scheme],
+    ['x-envoy-external-address', client],
+  ];
+}
+
+const replaced = new Set([
+  'x-forwarded-for',
+  'x-forwarded-proto',
+  'x-envoy-external-address',
+  'x-request-id',
+  'x-envoy-decorator-operation',
+  'x-envoy-downstream-service-cluster',
+  'x-envoy-downstream-service-node',
+]);
+
 export function setHeader(headers: HeaderList, name: string, value: string): HeaderList {
   return [...headers.filter(([n]) => n !== name), [name, value]];
 }

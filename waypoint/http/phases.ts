@@ -16,7 +16,7 @@ import { changeHeaders, changeRequest, cors, redirect, rewrite } from './filters
 import { checkTokens } from './authenticate.ts';
 import { inject } from './fault.ts';
 import { forward } from './forward.ts';
-import { cleanRequest, setHeader } from './headers.ts';
+import { atEdge, cleanRequest, setHeader } from './headers.ts';
 import { renderReply, reply } from './local-reply.ts';
 
 type Phase = (
@@ -35,14 +35,15 @@ function sanitise(ctx: WaypointContext, x: Exchange): LocalReply | undefined {
   const normal = normalisePath(`${head.path}${head.query}`);
   if (!normal) return reply(400, '', 'DPE', 'path_normalization_failed');
   let { headers } = cleaned;
+  const { service, peer, edge, source } = x.connection;
+  if (edge) headers = atEdge(headers, edge.scheme, source.ip);
   if (headerOf(headers, 'x-request-id') === undefined) {
     headers = setHeader(headers, 'x-request-id', requestId(ctx));
   }
   if (headerOf(headers, 'x-forwarded-proto') === undefined) {
     headers = setHeader(headers, 'x-forwarded-proto', 'http');
   }
-  const { service, peer } = x.connection;
-  if (service.forwardClientCert) {
+  if (service.forwardClientCert && peer.id !== undefined) {
     const value = `By=${ctx.identity};URI=${peer.id}`;
     headers = setHeader(headers, 'x-forwarded-client-cert', value);
   }
@@ -84,7 +85,7 @@ function route(_ctx: WaypointContext, x: Exchange): undefined {
 function authorize(_ctx: WaypointContext, x: Exchange): LocalReply | undefined {
   const { connection: c, head } = x;
   const verdict = c.service.access.judge({
-    principal: c.peer.id.slice('spiffe://'.length),
+    principal: c.peer.id?.slice('spiffe://'.length),
     identity: c.peer.identity,
     sourceIp: c.source.ip,
     destinationIp: c.target.ip,
@@ -125,7 +126,7 @@ function filters(_ctx: WaypointContext, x: Exchange): LocalReply | undefined {
       ...headers,
     ]);
   }
-  if (f.redirect) return redirect(x.head, rule.prefix, f.redirect, c.target.port);
+  if (f.redirect) return redirect(x.head, rule.prefix, f.redirect, c.target.port, c.edge?.scheme);
   const direct = directOf(rule);
   if (direct) {
     const { responseHeaders } = f;
@@ -191,7 +192,7 @@ export async function serveRequest(
   early?: LocalReply,
 ): Promise<void> {
   const x: Exchange = {
-    connection,
+    connection: { ...connection },
     down,
     startedMs: ctx.clock.monotonic(),
     head,

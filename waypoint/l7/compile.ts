@@ -6,6 +6,7 @@ import { type CompiledAccess, compileAccess } from './access.ts';
 import { type Backend, classOf, compileBackend, type PortClass } from './backend.ts';
 import { type Cluster, clusterKey, compileCluster, defaultCluster } from './cluster.ts';
 import { type CompileContext, Faults } from './faults.ts';
+import { type CompiledBind, compileListeners } from './listeners.ts';
 import { compileTable, type RouteTable } from './routes.ts';
 import { compileTokenRules, type TokenRules } from './token-rules.ts';
 
@@ -18,7 +19,13 @@ export interface CompiledPort {
   readonly routes: RouteTable | undefined;
   /** By the caller's namespace. */
   readonly consumers: ReadonlyMap<string, RouteTable>;
-  readonly tcp: { readonly name: string; readonly backends: readonly Backend[] } | undefined;
+  readonly tcp: CompiledTcp | undefined;
+}
+
+/** Where opaque connections go. */
+export interface CompiledTcp {
+  readonly name: string;
+  readonly backends: readonly Backend[];
 }
 
 export interface CompiledService {
@@ -31,6 +38,8 @@ export interface CompiledService {
   readonly tokens: TokenRules | undefined;
   readonly clusters: ReadonlyMap<string, Cluster>;
   readonly forwardClientCert: boolean;
+  /** Of an ingress gateway. */
+  readonly binds: readonly CompiledBind[];
 }
 
 function compilePort(p: wire.L7PortConfig, key: NamespacedHost, c: CompileContext): CompiledPort {
@@ -78,6 +87,7 @@ export function compileService(
     tokens: compileTokenRules(c.jwtRules),
     clusters,
     forwardClientCert: c.forwardClientCert,
+    binds: compileListeners(c, context),
   };
   return faults.all.length > 0 ? { faults: faults.all } : { service };
 }

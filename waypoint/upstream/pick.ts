@@ -1,9 +1,14 @@
 // Backend and endpoint of one attempt: weights between backends, then the cluster's own choice among its endpoints.
 import { type IpPort, weightedPick } from '../../core/base/index.ts';
 import {
-  pickAddress,
-  serviceEndpoints,
+  findGateway,
+  type GatewayAddress,
   type Listed,
+  pickAddress,
+  pickEndpoint,
+  type Service,
+  serviceEndpoints,
+  waypointOf,
   type WorkloadUid,
 } from '../../core/model/index.ts';
 import type { WaypointContext } from '../context.ts';
@@ -45,6 +50,10 @@ export function pickTarget(
 ): Endpoint | undefined {
   const service = ctx.view.service(c.service);
   if (!service) return undefined;
+  if (ctx.config.role === 'ingress' && service.ingressUseWaypoint) {
+    const gateway = waypointOf(service, ctx.random);
+    if (gateway) return throughWaypoint(ctx, service, gateway, c.port, wish.tried);
+  }
   const listed = clusterEndpoints(ctx, c);
   const self = ctx.self();
   const { pinned, wanted } = wish;
@@ -69,4 +78,31 @@ export function pickTarget(
   if (!picked || family === undefined) return undefined;
   const address = pickAddress(picked.workload, service, family);
   return address && { workload: picked.workload, address, port: picked.targetPort };
+}
+
+/** `undefined` = its waypoint cannot be used; never around it. */
+function throughWaypoint(
+  ctx: WaypointContext,
+  service: Service,
+  gateway: GatewayAddress,
+  port: number,
+  tried: ReadonlySet<WorkloadUid>,
+): Endpoint | undefined {
+  const self = ctx.self();
+  const family = self.addresses[0];
+  const vip = service.vips.find((v) => v.network === ctx.config.network)?.ip;
+  const found = findGateway(ctx.view, gateway);
+  if (!found || !vip || family === undefined) return undefined;
+  const pick = (except: ReadonlySet<WorkloadUid>) =>
+    found.kind === 'workload'
+      ? { workload: found.workload, targetPort: gateway.hboneMtlsPort }
+      : pickEndpoint(ctx.view, found.service, gateway.hboneMtlsPort, self, ctx.random, {
+          waypoint: true,
+          except,
+        });
+  const picked = pick(tried) ?? pick(new Set());
+  const owner = found.kind === 'service' ? found.service : undefined;
+  const ip = picked && pickAddress(picked.workload, owner, family);
+  if (!picked || !ip) return undefined;
+  return { workload: picked.workload, address: vip, port, via: { ip, port: picked.targetPort } };
 }

@@ -62,6 +62,8 @@ export interface Endpoint {
   readonly workload: Workload;
   readonly address: IpAddress;
   readonly port: number;
+  /** The workload is a waypoint, reached here; `address` and `port` are what is asked of it. */
+  readonly via?: IpPort;
 }
 
 export interface Call {
@@ -100,7 +102,8 @@ export class Tunnels {
 
   /** Rejects with a MeshError that says which step failed; HBONE_TIMEOUT or DIAL_TIMEOUT when it took too long. */
   async open(call: Call): Promise<Opened> {
-    const tunnelled = call.endpoint.workload.protocol === 'HBONE';
+    const { workload, via } = call.endpoint;
+    const tunnelled = via !== undefined || workload.protocol === 'HBONE';
     const ms = call.connectTimeoutMs || connectLimitMs;
     const limit = new AbortController();
     const timer = this.#d.clock.after(ms, () => {
@@ -137,10 +140,10 @@ export class Tunnels {
     });
   }
 
-  #peerOf({ workload, address }: Endpoint): Peer {
+  #peerOf({ workload, address, via }: Endpoint): Peer {
     return {
       expect: workloadSpiffeId(workload),
-      dial: { ip: address, port: hbonePort },
+      dial: via ?? { ip: address, port: hbonePort },
       uid: workload.uid,
     };
   }

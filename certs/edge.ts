@@ -1,0 +1,92 @@
+// The TLS of callers from outside the mesh: they prove nothing, the gateway shows the certificate that fits the name
+// they ask for. Nobody gets a `Secured` here.
+import type { Duplex } from 'node:stream';
+import tls from 'node:tls';
+import { type Clock, MeshError, printable } from '../core/base/index.ts';
+
+export interface EdgeCertificate {
+  /** PEM, leaf first. */
+  readonly certificates: string;
+  /** PEM. */
+  readonly privateKey: string;
+}
+
+export interface EdgeStream {
+  readonly stream: Duplex;
+  /** In lower case; empty = none was sent. */
+  readonly serverName: string;
+  readonly alpn: string;
+}
+
+const handshakeLimitMs = 10_000;
+
+const contexts = new WeakMap<EdgeCertificate, tls.SecureContext>();
+/** Shows no certificate: every handshake fails. */
+let nothing: tls.SecureContext | undefined;
+
+function contextOf(c: EdgeCertificate | undefined): tls.SecureContext {
+  if (!c) return (nothing ??= tls.createSecureContext({}));
+  let context = contexts.get(c);
+  if (!context) {
+    context = tls.createSecureContext({
+      minVersion: 'TLSv1.2',
+      cert: c.certificates,
+      key: c.privateKey,
+      ecdhCurve: 'X25519MLKEM768:X25519:P-256:P-384',
+      honorCipherOrder: true,
+    });
+    contexts.set(c, context);
+  }
+  return context;
+}
+
+/**
+ * Handshake as server; `find` gives the certificate for a server name, empty where none was sent, `undefined` = there
+ * is none. Rejects with TLS_HANDSHAKE or HANDSHAKE_TIMEOUT; the stream is then destroyed.
+ */
+export function acceptEdge(
+  stream: Duplex,
+  find: (serverName: string) => EdgeCertificate | undefined,
+  o: { readonly clock: Clock; readonly handshakeMs?: number },
+): Promise<EdgeStream> {
+  return new Promise((resolve, reject) => {
+    let asked = '';
+    const fail = (error: MeshError): void => {
+      timer.cancel();
+      stream.destroy();
+      reject(error);
+    };
+    const timer = o.clock.after(o.handshakeMs ?? handshakeLimitMs, () =>
+      fail(new MeshError('HANDSHAKE_TIMEOUT')),
+    );
+    let socket: tls.TLSSocket;
+    try {
+      socket = new tls.TLSSocket(stream, {
+        isServer: true,
+        secureContext: contextOf(find('')),
+        ALPNProtocols: ['h2', 'http/1.1'],
+        SNICallback(name, done) {
+          asked = name.toLowerCase();
+          try {
+            done(null, contextOf(find(asked)));
+          } catch (error) {
+            done(error instanceof Error ? error : new Error('bad certificate'));
+          }
+        },
+      });
+    } catch (error) {
+      return fail(new MeshError('TLS_HANDSHAKE', { cause: error }));
+    }
+    socket.on('error', (error) => {
+      fail(new MeshError('TLS_HANDSHAKE', { detail: printable(error.message, 200) }));
+    });
+    socket.on('close', () =>
+      fail(new MeshError('TLS_HANDSHAKE', { detail: 'closed during handshake' })),
+    );
+    socket.once('secure', () => {
+      timer.cancel();
+      socket.removeAllListeners('close');
+      resolve({ stream: socket, serverName: asked, alpn: socket.alpnProtocol || '' });
+    });
+  });
+}
