@@ -1,9 +1,11 @@
 // The tutorial's L7 steps, as typed: a waypoint by command, policy by path and method, a canary by weights, and
 // back to L4. Real processes, real capture, real TLS.
 import assert from 'node:assert/strict';
+import { generateKeyPairSync } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { exportJWK, SignJWT } from 'jose';
 import { type Resource, resources } from '../../core/kube/index.ts';
 import { startSandbox, type TestSandbox } from '../kit/sandbox.ts';
 
@@ -42,6 +44,24 @@ spec:
   - backendRefs:
     - {name: reviews-v1, port: 9080, weight: 90}
     - {name: reviews-v2, port: 9080, weight: 10}
+`;
+
+const tokenRules = (issuer: string, jwks: string): string => `
+apiVersion: security.istio.io/v1
+kind: RequestAuthentication
+metadata: {name: details}
+spec:
+  targetRefs: [{kind: Service, group: "", name: details}]
+  jwtRules: [{issuer: ${issuer}, jwks: '${jwks}'}]
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: details-users}
+spec:
+  targetRefs: [{kind: Service, group: "", name: details}]
+  rules:
+  - from: [{source: {requestPrincipals: [${issuer}/anna]}}]
+  - to: [{operation: {paths: [/health]}}]
 `;
 
 interface Conditions {
@@ -195,6 +215,41 @@ describe('waypoint', () => {
     await answer('the way around it', 0, '200');
     await s.world.kube.remove(resources.authorizationPolicies, 'default', 'details-waypoint');
     await bind({ 'istio.io/use-waypoint': null }, { 'ambientlite.dev/waypoint-fail-open': null });
+  });
+
+  test('M12 token required: none, good, other subject, wrong issuer, expired, exempt path', async () => {
+    const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+    const issuer = 'https://issuer.example';
+    const sign = (claims: object): Promise<string> =>
+      new SignJWT({ iss: issuer, sub: 'anna', ...claims })
+        .setProtectedHeader({ alg: 'ES256' })
+        .sign(privateKey);
+    const jwks = JSON.stringify({ keys: [await exportJWK(publicKey)] });
+    await s.world.applyText(tokenRules(issuer, jwks), 'tokens');
+    await s.world.until('its status', 10_000, async () => {
+      const o = await s.world.kube.get(resources.requestAuthentications, 'default', 'details');
+      const now = conditionsOf(o?.['status']);
+      return now['WaypointAccepted'] === 'True' && now['ambientlite.dev/Accepted'] === 'True';
+    });
+    const rows: readonly (readonly [string, string, string])[] = [
+      ['', '/details/0', '403 RBAC: access denied'],
+      [await sign({ sub: 'bert' }), '/details/0', '403 RBAC: access denied'],
+      [await sign({ iss: 'https://other' }), '/details/0', '401 Jwt issuer is not configured'],
+      [await sign({ exp: 1 }), '/details/0', '401 Jwt is expired'],
+      ['', '/health', '200'],
+      [await sign({}), '/details/0', '200'],
+    ];
+    for (const [token, path, expected] of rows) {
+      const auth = token === '' ? [] : ['-H', `Authorization: Bearer ${token}`];
+      await s.world.until(expected, 10_000, async () => {
+        const { out } = await curl(`http://details:9080${path}`, ...auth, '-w', '\n%{http_code}');
+        const cut = out.lastIndexOf('\n');
+        const told = `${out.slice(cut + 1)} ${out.slice(0, cut)}`;
+        return expected === '200' ? told.startsWith('200 ') : told === expected;
+      });
+    }
+    await s.world.kube.remove(resources.requestAuthentications, 'default', 'details');
+    await s.world.kube.remove(resources.authorizationPolicies, 'default', 'details-users');
   });
 
   const details = 'http://details:9080/details/0';
