@@ -116,6 +116,7 @@ export class Authority {
               if (type === 'DELETED') this.#secrets.delete(name);
               else this.#secrets.set(name, o);
               this.#look();
+              if (type === 'DELETED' && name === selfSignedName) void this.#restore(o);
             },
             synced: () => {},
           },
@@ -173,6 +174,31 @@ export class Authority {
     this.#lastRefusal = why;
     this.#o.log.error('a new certificate authority is refused, the former stays in force', { why });
     this.#o.refused();
+  }
+
+  /**
+   * Puts a deleted self-signed root back: without it the next replica would make another one, that nobody trusts. An
+   * operator who wants another CA plugs one in, which then is the source.
+   */
+  async #restore(deleted: KubeObject): Promise<void> {
+    const { kube, namespace, log } = this.#o;
+    const reading = readCaFiles(filesOf(deleted));
+    if (reading.kind !== 'ok' || reading.material.certPem !== this.#source.material.certPem) return;
+    const { name, labels } = deleted.metadata;
+    const { type, data } = deleted;
+    try {
+      await kube.create(resources.secrets, {
+        metadata: { name, namespace, ...(labels && { labels }) },
+        type,
+        data,
+      });
+      log.warn('the self-signed root was deleted, it is put back', {
+        secret: `${namespace}/${selfSignedName}`,
+      });
+    } catch (error) {
+      const already = error instanceof KubeError && error.code === 409;
+      if (!already) log.error('the self-signed root was deleted and cannot be put back', { error });
+    }
   }
 
   /** Renews a self-signed root in its Secret; the watch brings it to every replica. */

@@ -47,7 +47,25 @@ export interface ApiServer {
   ): Promise<string>;
   /** Ends the API server and starts it again with its data. */
   restart(between?: () => Promise<void>): Promise<void>;
+  /** What was asked of a real API server so far, one entry a request; empty at the sandbox's. */
+  audit(): readonly AuditEntry[];
+  /** Forgets old revisions in etcd, so that watches cannot go on from them; nothing at the sandbox. */
+  compact(): Promise<void>;
   stop(): Promise<void>;
+}
+
+/** The fields of an audit event that the stories read. */
+export interface AuditEntry {
+  readonly user?: { readonly username?: string };
+  readonly verb: string;
+  readonly objectRef?: {
+    readonly resource?: string;
+    readonly subresource?: string;
+    readonly apiGroup?: string;
+    readonly namespace?: string;
+    readonly name?: string;
+  };
+  readonly responseStatus?: { readonly code?: number };
 }
 
 function executable(path: string): boolean {
@@ -109,6 +127,8 @@ interface Running {
   readonly caPem: string;
   readonly adminToken: string;
   restart(between: () => Promise<void>): Promise<void>;
+  audit(): readonly AuditEntry[];
+  compact(): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -150,6 +170,8 @@ async function withClient(
       return answer.status.token;
     },
     restart: (between = () => Promise.resolve()) => running.restart(between),
+    audit: () => running.audit(),
+    compact: () => running.compact(),
     async stop() {
       await running.stop();
       rmSync(dir, { recursive: true, force: true });
@@ -183,6 +205,8 @@ async function sandboxApi(dir: string, block: AddressBlock): Promise<Running> {
       await between();
       api = await start(port);
     },
+    audit: () => [],
+    compact: () => Promise.resolve(),
     async stop() {
       await api.stop();
       store.close();
@@ -198,6 +222,12 @@ async function sandboxApi(dir: string, block: AddressBlock): Promise<Running> {
   }
   return running;
 }
+
+const auditPolicy = `apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived, ResponseStarted]
+rules: [{level: Metadata, userGroups: ["system:serviceaccounts"]}, {level: None}]
+`;
 
 async function realApi(dir: string, block: AddressBlock): Promise<Running> {
   const found = findAssets();
@@ -221,6 +251,7 @@ async function realApi(dir: string, block: AddressBlock): Promise<Running> {
     `--initial-advertise-peer-urls=${peerUrl}`,
     `--initial-cluster=default=${peerUrl}`,
   ]);
+  const auditLog = join(dir, 'audit.log');
   const flags = [
     `--etcd-servers=${etcdUrl}`,
     `--bind-address=${host}`,
@@ -236,6 +267,8 @@ async function realApi(dir: string, block: AddressBlock): Promise<Running> {
     '--service-cluster-ip-range=10.96.0.0/16',
     '--endpoint-reconciler-type=none',
     '--allow-privileged=true',
+    `--audit-log-path=${auditLog}`,
+    `--audit-policy-file=${file('audit.yaml', auditPolicy)}`,
     // No controller makes the accounts `default` that it would ask for.
     '--disable-admission-plugins=ServiceAccount',
   ];
@@ -266,6 +299,19 @@ async function realApi(dir: string, block: AddressBlock): Promise<Running> {
       await between();
       api = start(dir, 'kube-apiserver', found.apiserver, flags);
       await ready();
+    },
+    audit: () =>
+      readFileSync(auditLog, 'utf8')
+        .split('\n')
+        .filter((line) => line !== '')
+        .map((line) => JSON.parse(line) as AuditEntry),
+    async compact() {
+      const ask = async (path: string, body: object): Promise<{ header?: { revision?: string } }> =>
+        (await (
+          await fetch(`${etcdUrl}/v3/kv/${path}`, { method: 'POST', body: JSON.stringify(body) })
+        ).json()) as { header?: { revision?: string } };
+      const { header } = await ask('range', { key: 'Lw==' });
+      await ask('compaction', { revision: header?.revision, physical: true });
     },
     stop,
   };

@@ -1,0 +1,259 @@
+// The control plane with its own account's rights, at a real API server and at the sandbox's: it starts before its
+// kinds, leads, issues, watches, writes, and lives through what happens to clusters (checklist K*, F46, F47).
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import { type KubeObject, type Resource, resources } from '../../core/kube/index.ts';
+import { RpcError } from '../../core/rpc/index.ts';
+import { type ApiServer, apiServers, startApiServer } from '../kit/api-server.ts';
+import { eventually } from '../kit/eventually.ts';
+import {
+  applyObjects,
+  applyYaml,
+  certificate,
+  deleteNamespace,
+  type IstiodProcess,
+  objectsOf,
+  removeNow,
+  startIstiod,
+} from './kit.ts';
+
+const pod = (name: string, account: string, ip: string, namespace = 'shop'): string => `
+apiVersion: v1
+kind: Pod
+metadata: {name: ${name}, namespace: ${namespace}, labels: {app: ${account}}, annotations: {ambient.istio.io/redirection: enabled}}
+spec: {nodeName: n1, serviceAccountName: ${account}, containers: [{name: c, image: x, ports: [{containerPort: 8080}]}]}
+status: {phase: Running, podIP: ${ip}, podIPs: [{ip: ${ip}}], conditions: [{type: Ready, status: "True"}]}
+---`;
+
+const account = (name: string, namespace = 'shop'): string => `
+apiVersion: v1
+kind: ServiceAccount
+metadata: {name: ${name}, namespace: ${namespace}}
+---`;
+
+const world = `
+apiVersion: v1
+kind: Namespace
+metadata: {name: shop, labels: {istio.io/dataplane-mode: ambient}}
+---
+apiVersion: v1
+kind: Node
+metadata: {name: n1}
+---${account('ztunnel', 'istio-system')}${account('web')}
+${pod('ztunnel-1', 'ztunnel', '10.1.0.3', 'istio-system')}${pod('web-0', 'web', '10.1.0.5')}
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: shop, labels: {istio.io/use-waypoint: waypoint}}
+spec: {selector: {app: web}, ports: [{name: http, port: 80, targetPort: 8080}]}
+`;
+
+const route = (kind: string, version: string): string => `
+apiVersion: gateway.networking.k8s.io/${version}
+kind: ${kind}
+metadata: {name: ${kind.toLowerCase()}, namespace: shop}
+spec:
+  parentRefs: [{group: "", kind: Service, name: web, port: 80}]
+  rules: [{backendRefs: [{name: web, port: 80}]}]
+---`;
+
+const l7 = `
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: waypoint, namespace: shop}
+spec:
+  gatewayClassName: istio-waypoint
+  listeners: [{name: mesh, port: 15008, protocol: HBONE}]
+---${route('HTTPRoute', 'v1')}${route('GRPCRoute', 'v1')}${route('TCPRoute', 'v1alpha2')}${route('TLSRoute', 'v1alpha2').replace('spec:', 'spec:\n  hostnames: [web.example.com]')}
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: db, namespace: shop}
+spec: {hosts: [db.example.com], resolution: STATIC, ports: [{number: 5432, name: pg, protocol: TCP}], endpoints: [{address: 10.9.0.1}]}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: web, namespace: shop}
+spec: {host: web.shop.svc.cluster.local, subsets: [{name: v1, labels: {version: v1}}]}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: web, namespace: shop}
+spec: {hosts: [nowhere.shop.svc.cluster.local], http: [{route: [{destination: {host: web}}]}]}
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: l4, namespace: shop}
+spec: {action: DENY, rules: [{from: [{source: {principals: ["cluster.local/ns/shop/sa/bad"]}}]}]}
+`;
+
+const conditionsOf = (o: KubeObject | undefined): string[] => {
+  const status = (o?.['status'] ?? {}) as {
+    conditions?: { type: string }[];
+    parents?: { conditions?: { type: string }[] }[];
+  };
+  const parents = (status.parents ?? []).flatMap((p) => p.conditions ?? []);
+  return [...(status.conditions ?? []), ...parents].map((c) => c.type);
+};
+
+for (const { kind, skip } of apiServers) {
+  describe(`the control plane at ${kind}`, { skip, timeout: 240_000 }, () => {
+    let api: ApiServer;
+    const replicas = new Map<string, IstiodProcess>();
+    const one = (): IstiodProcess => {
+      const [first] = replicas.values();
+      assert.ok(first);
+      return first;
+    };
+    const start = async (name: string): Promise<void> => {
+      replicas.set(name, await startIstiod(api, name, api.block(10 + replicas.size)));
+    };
+    const holder = async (): Promise<string> => {
+      const lease = await api.kube.get(resources.leases, 'istio-system', 'istiod-lite-leader');
+      return (lease?.['spec'] as { holderIdentity?: string } | undefined)?.holderIdentity ?? '';
+    };
+    const rootOf = async (namespace: string): Promise<string> => {
+      const map = await api.kube.get(resources.configMaps, namespace, 'istio-ca-root-cert');
+      return (map?.['data'] as Record<string, string> | undefined)?.['root-cert.pem'] ?? '';
+    };
+    const knows = (uid: string, istiod = one()): Promise<unknown> =>
+      eventually(async () => (await istiod.resources()).has(uid), uid, 30_000);
+    const hasStatus = (r: Resource, name: string, type: string): Promise<unknown> =>
+      eventually(
+        async () => {
+          const o = await api.kube.get(r, r.namespaced ? 'shop' : undefined, name);
+          if (conditionsOf(o).includes(type)) return true;
+          throw new Error(JSON.stringify(o?.['status'] ?? null));
+        },
+        `${type} of ${r.kind} ${name}`,
+        30_000,
+      );
+
+    before(async () => {
+      api = await startApiServer(kind);
+      const base = objectsOf('base/namespace.yaml');
+      const rights = objectsOf('base/istiod.yaml').filter((o) =>
+        /^(ServiceAccount|(Cluster)?Role(Binding)?)$/.test(o.kind ?? ''),
+      );
+      await applyObjects(api, [...base, ...rights]);
+      await applyYaml(api, world);
+    });
+    after(async () => {
+      for (const r of replicas.values()) await r.kill('SIGKILL');
+      await api.stop();
+    });
+
+    test('starts before its kinds are there, and leads by the Lease', async () => {
+      await start('istiod-a');
+      await eventually(async () => (await holder()) === 'istiod-a', 'the first leads', 20_000);
+      await knows('Kubernetes//Pod/shop/web-0');
+    });
+
+    test('puts the root certificate into every namespace, and again when somebody takes it away', async () => {
+      const pem = await eventually(async () => (await rootOf('shop')) || undefined, 'the root');
+      await api.kube.remove(resources.configMaps, 'shop', 'istio-ca-root-cert');
+      await eventually(async () => (await rootOf('shop')) === pem, 'the root is back');
+      const spoilt = { data: { 'root-cert.pem': 'x' } };
+      await api.kube.patch(resources.configMaps, 'shop', 'istio-ca-root-cert', spoilt, {
+        kind: 'merge',
+      });
+      await eventually(async () => (await rootOf('shop')) === pem, 'the root is right');
+    });
+
+    test('K1 K30 issues by TokenReview of bound tokens, and only for pods of the caller’s node', async () => {
+      const node = await api.kube.get(resources.pods, 'istio-system', 'ztunnel-1');
+      const bound = { audience: 'istio-ca', ...(node && { pod: node }) };
+      const token = await api.token('istio-system', 'ztunnel', bound);
+      const web = 'spiffe://cluster.local/ns/shop/sa/web';
+      assert.equal((await certificate(api, one(), token, web)).length, 2);
+      const denied = (e: unknown): boolean => e instanceof RpcError && e.code === 16;
+      const other = 'spiffe://cluster.local/ns/shop/sa/other';
+      await assert.rejects(certificate(api, one(), token, other), denied);
+      const wrong = await api.token('istio-system', 'ztunnel', { ...bound, audience: 'vault' });
+      await assert.rejects(certificate(api, one(), wrong, web), denied);
+      await assert.rejects(certificate(api, one(), 'nonsense', web), denied);
+    });
+
+    test('takes up kinds that come later, and writes what it has to say of them', async () => {
+      const crds = ['security.istio.io', 'networking.istio.io', 'gateway.networking.k8s.io'];
+      for (const group of crds) await applyObjects(api, objectsOf(`crds/${group}.yaml`));
+      await applyYaml(api, l7);
+      await hasStatus(resources.authorizationPolicies, 'l4', 'ZtunnelAccepted');
+      await hasStatus(resources.gatewayClasses, 'istio-waypoint', 'Accepted');
+      await hasStatus(resources.gateways, 'waypoint', 'Accepted');
+      await hasStatus(resources.httpRoutes, 'httproute', 'Accepted');
+      await hasStatus(resources.grpcRoutes, 'grpcroute', 'Accepted');
+      await hasStatus(resources.tcpRoutes, 'tcproute', 'Accepted');
+      await hasStatus(resources.tlsRoutes, 'tlsroute', 'Accepted');
+      await hasStatus(resources.services, 'web', 'istio.io/WaypointBound');
+      await eventually(
+        () => api.kube.get(resources.deployments, 'shop', 'waypoint'),
+        'the waypoint is deployed',
+        20_000,
+      );
+      const made = await eventually(
+        () => api.kube.get(resources.services, 'shop', 'waypoint'),
+        'and has its Service',
+      );
+      assert.equal(made.metadata.ownerReferences?.[0]?.kind, 'Gateway');
+    });
+
+    test('F46 a replica that goes is followed by the other', async () => {
+      await start('istiod-b');
+      assert.equal(await holder(), 'istiod-a');
+      // Killed, it cannot give the Lease back: the other waits until it has run out.
+      await replicas.get('istiod-a')?.kill(kind === 'sandbox' ? 'SIGTERM' : 'SIGKILL');
+      replicas.delete('istiod-a');
+      await eventually(async () => (await holder()) === 'istiod-b', 'the other leads', 40_000);
+      await applyYaml(api, l7.slice(l7.lastIndexOf('---') + 4).replace('name: l4', 'name: after'));
+      await hasStatus(resources.authorizationPolicies, 'after', 'ZtunnelAccepted');
+    });
+
+    test('F47 the API server goes away and comes back with its history forgotten', async () => {
+      const before = await one().resources();
+      await api.restart(async () => {
+        await api.compact();
+        assert.deepEqual(await one().resources(), before, 'the last view is served');
+      });
+      await applyYaml(api, pod('web-1', 'web', '10.1.0.6'));
+      await knows('Kubernetes//Pod/shop/web-1');
+      await removeNow(api, resources.pods, { metadata: { namespace: 'shop', name: 'web-1' } });
+      await eventually(
+        async () => !(await one().resources()).has('Kubernetes//Pod/shop/web-1'),
+        'the pod is forgotten',
+        30_000,
+      );
+      await eventually(async () => (await holder()) === 'istiod-b', 'it leads again', 40_000);
+    });
+
+    test('a namespace deleted with everything in it takes only itself', async () => {
+      await applyYaml(
+        api,
+        `
+apiVersion: v1
+kind: Namespace
+metadata: {name: gone}
+---${account('web', 'gone')}${pod('web-0', 'web', '10.1.0.9', 'gone')}
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: p, namespace: gone}
+spec: {}`,
+      );
+      await knows('Kubernetes//Pod/gone/web-0');
+      await eventually(async () => (await rootOf('gone')) !== '', 'its root');
+      await deleteNamespace(api, 'gone');
+      await eventually(
+        async () => ![...(await one().resources()).keys()].some((k) => k.includes('gone')),
+        'nothing of it is left',
+      );
+      await knows('Kubernetes//Pod/shop/web-0');
+    });
+
+    test('the Secret of the root is deleted: the control plane puts back what it holds', async () => {
+      const read = async (): Promise<unknown> =>
+        (await api.kube.get(resources.secrets, 'istio-system', 'istio-ca-secret'))?.['data'];
+      const data = await read();
+      assert.ok(data);
+      await api.kube.remove(resources.secrets, 'istio-system', 'istio-ca-secret');
+      assert.deepEqual(await eventually(read, 'the Secret is back'), data);
+    });
+  });
+}
