@@ -35,6 +35,7 @@ function uniqueNames(all: readonly protobuf.ReflectionObject[]): Map<string, str
     'istio.workload': '',
     'google.protobuf': 'Google',
     'google.rpc': 'Rpc',
+    'envoy.service.auth.v3': 'Check',
     'envoy.service.discovery.v3': 'Xds',
     'istio.v1.auth': '',
     'ambientlite.waypoint.v1': 'L7',

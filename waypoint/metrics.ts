@@ -15,6 +15,7 @@ export interface WaypointMetrics {
   readonly retries: Counter;
   readonly ejections: Counter;
   readonly handshakes: Counter;
+  readonly checks: Counter;
 }
 
 const buckets = [
@@ -69,6 +70,11 @@ export function declareMetrics(metrics: Metrics, version: string): WaypointMetri
       name: 'ambient_waypoint_ejections_total',
       help: 'Endpoints left out for a time, by the kind of their failures',
       labels: ['destination_service', 'after'],
+    }),
+    checks: metrics.counter({
+      name: 'ambient_waypoint_checks_total',
+      help: 'Questions to external authorizers, by what came of them: allowed, denied, failed-open, failed-closed',
+      labels: ['provider', 'outcome'],
     }),
     handshakes: metrics.counter({
       name: 'ambient_tls_handshakes_total',

@@ -1,15 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
-import {
-  type FaultCode,
-  faults,
-  fromUnknown,
-  MeshError,
-  parseReason,
-  printable,
-  printReason,
-} from './fault.ts';
+import { type FaultCode, faults } from './fault-table.ts';
+import { fromUnknown, MeshError, parseReason, printable, printReason } from './fault.ts';
 
 const codes = Object.keys(faults) as FaultCode[];
 

@@ -4,12 +4,9 @@ export type { Brand } from './brand.ts';
 export { type Cidr, cidrContains, makeCidr, parseCidr, printCidr } from './cidr.ts';
 export { type Clock, FakeClock, type Timer } from './clock.ts';
 export { type DebouncePlan, type DebounceState, debounceEvent, debounceWait } from './debounce.ts';
+export { type FaultCode, type FaultRow, type FaultSide, faults } from './fault-table.ts';
 export {
-  type FaultCode,
   type FaultDetail,
-  type FaultRow,
-  type FaultSide,
-  faults,
   fromUnknown,
   MeshError,
   parseReason,

@@ -995,6 +995,284 @@ export const descriptor = {
          }
         }
        }
+      },
+      "auth": {
+       "nested": {
+        "v3": {
+         "nested": {
+          "CheckRequest": {
+           "fields": {
+            "attributes": {
+             "type": "AttributeContext",
+             "id": 1
+            }
+           }
+          },
+          "AttributeContext": {
+           "fields": {
+            "source": {
+             "type": "Peer",
+             "id": 1
+            },
+            "destination": {
+             "type": "Peer",
+             "id": 2
+            },
+            "request": {
+             "type": "RequestAttributes",
+             "id": 4
+            }
+           }
+          },
+          "Peer": {
+           "fields": {
+            "address": {
+             "type": "Address",
+             "id": 1
+            },
+            "service": {
+             "type": "string",
+             "id": 2
+            },
+            "principal": {
+             "type": "string",
+             "id": 4
+            }
+           }
+          },
+          "Address": {
+           "fields": {
+            "socketAddress": {
+             "type": "SocketAddress",
+             "id": 1,
+             "protoName": "socket_address"
+            }
+           }
+          },
+          "SocketAddress": {
+           "fields": {
+            "address": {
+             "type": "string",
+             "id": 2
+            },
+            "portValue": {
+             "type": "uint32",
+             "id": 3,
+             "protoName": "port_value"
+            }
+           }
+          },
+          "RequestAttributes": {
+           "fields": {
+            "time": {
+             "type": "Timestamp",
+             "id": 1
+            },
+            "http": {
+             "type": "HttpRequest",
+             "id": 2
+            }
+           }
+          },
+          "Timestamp": {
+           "fields": {
+            "seconds": {
+             "type": "int64",
+             "id": 1
+            },
+            "nanos": {
+             "type": "int32",
+             "id": 2
+            }
+           }
+          },
+          "HttpRequest": {
+           "fields": {
+            "id": {
+             "type": "string",
+             "id": 1
+            },
+            "method": {
+             "type": "string",
+             "id": 2
+            },
+            "headers": {
+             "keyType": "string",
+             "type": "string",
+             "id": 3
+            },
+            "path": {
+             "type": "string",
+             "id": 4
+            },
+            "host": {
+             "type": "string",
+             "id": 5
+            },
+            "scheme": {
+             "type": "string",
+             "id": 6
+            },
+            "size": {
+             "type": "int64",
+             "id": 9
+            },
+            "protocol": {
+             "type": "string",
+             "id": 10
+            },
+            "body": {
+             "type": "string",
+             "id": 11
+            },
+            "rawBody": {
+             "type": "bytes",
+             "id": 12,
+             "protoName": "raw_body"
+            }
+           }
+          },
+          "CheckResponse": {
+           "oneofs": {
+            "httpResponse": {
+             "oneof": [
+              "deniedResponse",
+              "okResponse"
+             ]
+            }
+           },
+           "fields": {
+            "status": {
+             "type": "google.rpc.Status",
+             "id": 1
+            },
+            "deniedResponse": {
+             "type": "DeniedHttpResponse",
+             "id": 2,
+             "protoName": "denied_response"
+            },
+            "okResponse": {
+             "type": "OkHttpResponse",
+             "id": 3,
+             "protoName": "ok_response"
+            }
+           }
+          },
+          "DeniedHttpResponse": {
+           "fields": {
+            "status": {
+             "type": "HttpStatus",
+             "id": 1
+            },
+            "headers": {
+             "rule": "repeated",
+             "type": "HeaderValueOption",
+             "id": 2
+            },
+            "body": {
+             "type": "string",
+             "id": 3
+            }
+           }
+          },
+          "OkHttpResponse": {
+           "fields": {
+            "headers": {
+             "rule": "repeated",
+             "type": "HeaderValueOption",
+             "id": 2
+            },
+            "headersToRemove": {
+             "rule": "repeated",
+             "type": "string",
+             "id": 5,
+             "protoName": "headers_to_remove"
+            },
+            "responseHeadersToAdd": {
+             "rule": "repeated",
+             "type": "HeaderValueOption",
+             "id": 6,
+             "protoName": "response_headers_to_add"
+            },
+            "queryParametersToSet": {
+             "rule": "repeated",
+             "type": "QueryParameter",
+             "id": 7,
+             "protoName": "query_parameters_to_set"
+            },
+            "queryParametersToRemove": {
+             "rule": "repeated",
+             "type": "string",
+             "id": 8,
+             "protoName": "query_parameters_to_remove"
+            }
+           }
+          },
+          "HttpStatus": {
+           "fields": {
+            "code": {
+             "type": "uint32",
+             "id": 1
+            }
+           }
+          },
+          "HeaderValueOption": {
+           "fields": {
+            "header": {
+             "type": "HeaderValue",
+             "id": 1
+            },
+            "append": {
+             "type": "BoolValue",
+             "id": 2
+            },
+            "appendAction": {
+             "type": "uint32",
+             "id": 3,
+             "protoName": "append_action"
+            }
+           }
+          },
+          "BoolValue": {
+           "fields": {
+            "value": {
+             "type": "bool",
+             "id": 1
+            }
+           }
+          },
+          "HeaderValue": {
+           "fields": {
+            "key": {
+             "type": "string",
+             "id": 1
+            },
+            "value": {
+             "type": "string",
+             "id": 2
+            },
+            "rawValue": {
+             "type": "bytes",
+             "id": 3,
+             "protoName": "raw_value"
+            }
+           }
+          },
+          "QueryParameter": {
+           "fields": {
+            "key": {
+             "type": "string",
+             "id": 1
+            },
+            "value": {
+             "type": "string",
+             "id": 2
+            }
+           }
+          }
+         }
+        }
+       }
       }
      }
     }
@@ -1694,6 +1972,11 @@ export const descriptor = {
            "id": 9,
            "protoName": "jwt_rules"
           },
+          "providers": {
+           "rule": "repeated",
+           "type": "AuthProvider",
+           "id": 10
+          },
           "listeners": {
            "rule": "repeated",
            "type": "Listener",
@@ -1706,6 +1989,101 @@ export const descriptor = {
            6
           ]
          ]
+        },
+        "AuthProvider": {
+         "fields": {
+          "name": {
+           "type": "string",
+           "id": 1
+          },
+          "broken": {
+           "type": "bool",
+           "id": 2
+          },
+          "namespace": {
+           "type": "string",
+           "id": 3
+          },
+          "hostname": {
+           "type": "string",
+           "id": 4
+          },
+          "port": {
+           "type": "uint32",
+           "id": 5
+          },
+          "timeoutMs": {
+           "type": "uint32",
+           "id": 6,
+           "protoName": "timeout_ms"
+          },
+          "failOpen": {
+           "type": "bool",
+           "id": 7,
+           "protoName": "fail_open"
+          },
+          "statusOnError": {
+           "type": "uint32",
+           "id": 8,
+           "protoName": "status_on_error"
+          },
+          "maxBody": {
+           "type": "uint32",
+           "id": 9,
+           "protoName": "max_body"
+          },
+          "partialBody": {
+           "type": "bool",
+           "id": 10,
+           "protoName": "partial_body"
+          },
+          "bodyAsBytes": {
+           "type": "bool",
+           "id": 11,
+           "protoName": "body_as_bytes"
+          },
+          "http": {
+           "type": "HttpCheck",
+           "id": 12
+          }
+         }
+        },
+        "HttpCheck": {
+         "fields": {
+          "pathPrefix": {
+           "type": "string",
+           "id": 1,
+           "protoName": "path_prefix"
+          },
+          "include": {
+           "rule": "repeated",
+           "type": "string",
+           "id": 2
+          },
+          "additional": {
+           "rule": "repeated",
+           "type": "HeaderValue",
+           "id": 3
+          },
+          "upstreamOnAllow": {
+           "rule": "repeated",
+           "type": "string",
+           "id": 4,
+           "protoName": "upstream_on_allow"
+          },
+          "downstreamOnAllow": {
+           "rule": "repeated",
+           "type": "string",
+           "id": 5,
+           "protoName": "downstream_on_allow"
+          },
+          "downstreamOnDeny": {
+           "rule": "repeated",
+           "type": "string",
+           "id": 6,
+           "protoName": "downstream_on_deny"
+          }
+         }
         },
         "JwtRule": {
          "fields": {
@@ -2449,7 +2827,8 @@ export const descriptor = {
         "PolicyAction": {
          "values": {
           "ALLOW": 0,
-          "DENY": 1
+          "DENY": 1,
+          "CUSTOM": 2
          }
         },
         "AccessPolicy": {
@@ -2471,6 +2850,15 @@ export const descriptor = {
            "rule": "repeated",
            "type": "AccessRule",
            "id": 4
+          },
+          "provider": {
+           "type": "string",
+           "id": 5
+          },
+          "afterTokens": {
+           "type": "bool",
+           "id": 6,
+           "protoName": "after_tokens"
           }
          }
         },

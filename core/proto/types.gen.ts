@@ -34,7 +34,7 @@ export const L7ListenerProtocol = {"LISTEN_HTTP":0,"LISTEN_HTTPS":1,"LISTEN_TCP"
 
 export const L7PathKind = {"ANY":0,"EXACT":1,"PREFIX":2,"REGEX":3,"STRING_PREFIX":4} as const;
 
-export const L7PolicyAction = {"ALLOW":0,"DENY":1} as const;
+export const L7PolicyAction = {"ALLOW":0,"DENY":1,"CUSTOM":2} as const;
 
 export const L7Balancer = {"LEAST_REQUEST":0,"ROUND_ROBIN":1,"RANDOM":2,"PASSTHROUGH":3,"RING_HASH":4,"MAGLEV":5} as const;
 
@@ -324,6 +324,117 @@ export interface XdsResource {
   ttl?: GoogleDuration | null;
 }
 
+/** envoy.service.auth.v3.CheckRequest */
+export interface CheckRequest {
+  attributes?: CheckAttributeContext | null;
+}
+
+/** envoy.service.auth.v3.AttributeContext */
+export interface CheckAttributeContext {
+  source?: CheckPeer | null;
+  destination?: CheckPeer | null;
+  request?: CheckRequestAttributes | null;
+}
+
+/** envoy.service.auth.v3.Peer */
+export interface CheckPeer {
+  address?: CheckAddress | null;
+  service: string;
+  principal: string;
+}
+
+/** envoy.service.auth.v3.Address */
+export interface CheckAddress {
+  socketAddress?: CheckSocketAddress | null;
+}
+
+/** envoy.service.auth.v3.SocketAddress */
+export interface CheckSocketAddress {
+  address: string;
+  portValue: number;
+}
+
+/** envoy.service.auth.v3.RequestAttributes */
+export interface CheckRequestAttributes {
+  time?: CheckTimestamp | null;
+  http?: CheckHttpRequest | null;
+}
+
+/** envoy.service.auth.v3.Timestamp */
+export interface CheckTimestamp {
+  seconds: number;
+  nanos: number;
+}
+
+/** envoy.service.auth.v3.HttpRequest */
+export interface CheckHttpRequest {
+  id: string;
+  method: string;
+  headers: Record<string, string>;
+  path: string;
+  host: string;
+  scheme: string;
+  size: number;
+  protocol: string;
+  body: string;
+  rawBody: Uint8Array;
+}
+
+/** envoy.service.auth.v3.CheckResponse */
+export interface CheckResponse {
+  status?: RpcStatus | null;
+  deniedResponse?: CheckDeniedHttpResponse | null;
+  okResponse?: CheckOkHttpResponse | null;
+  /** Name of the member that is set. */
+  readonly httpResponse?: "deniedResponse" | "okResponse";
+}
+
+/** envoy.service.auth.v3.DeniedHttpResponse */
+export interface CheckDeniedHttpResponse {
+  status?: CheckHttpStatus | null;
+  headers: CheckHeaderValueOption[];
+  body: string;
+}
+
+/** envoy.service.auth.v3.OkHttpResponse */
+export interface CheckOkHttpResponse {
+  headers: CheckHeaderValueOption[];
+  headersToRemove: string[];
+  responseHeadersToAdd: CheckHeaderValueOption[];
+  queryParametersToSet: CheckQueryParameter[];
+  queryParametersToRemove: string[];
+}
+
+/** envoy.service.auth.v3.HttpStatus */
+export interface CheckHttpStatus {
+  code: number;
+}
+
+/** envoy.service.auth.v3.HeaderValueOption */
+export interface CheckHeaderValueOption {
+  header?: CheckHeaderValue | null;
+  append?: CheckBoolValue | null;
+  appendAction: number;
+}
+
+/** envoy.service.auth.v3.BoolValue */
+export interface CheckBoolValue {
+  value: boolean;
+}
+
+/** envoy.service.auth.v3.HeaderValue */
+export interface CheckHeaderValue {
+  key: string;
+  value: string;
+  rawValue: Uint8Array;
+}
+
+/** envoy.service.auth.v3.QueryParameter */
+export interface CheckQueryParameter {
+  key: string;
+  value: string;
+}
+
 /** google.protobuf.Any */
 export interface GoogleAny {
   typeUrl: string;
@@ -563,7 +674,34 @@ export interface L7ServiceConfig {
   forwardClientCert: boolean;
   clusters: L7Cluster[];
   jwtRules: L7JwtRule[];
+  providers: L7AuthProvider[];
   listeners: L7Listener[];
+}
+
+/** ambientlite.waypoint.v1.AuthProvider */
+export interface L7AuthProvider {
+  name: string;
+  broken: boolean;
+  namespace: string;
+  hostname: string;
+  port: number;
+  timeoutMs: number;
+  failOpen: boolean;
+  statusOnError: number;
+  maxBody: number;
+  partialBody: boolean;
+  bodyAsBytes: boolean;
+  http?: L7HttpCheck | null;
+}
+
+/** ambientlite.waypoint.v1.HttpCheck */
+export interface L7HttpCheck {
+  pathPrefix: string;
+  include: string[];
+  additional: L7HeaderValue[];
+  upstreamOnAllow: string[];
+  downstreamOnAllow: string[];
+  downstreamOnDeny: string[];
 }
 
 /** ambientlite.waypoint.v1.JwtRule */
@@ -812,6 +950,8 @@ export interface L7AccessPolicy {
   action: number;
   dryRun: boolean;
   rules: L7AccessRule[];
+  provider: string;
+  afterTokens: boolean;
 }
 
 /** ambientlite.waypoint.v1.AccessRule */
@@ -964,6 +1104,22 @@ export interface Messages {
   'envoy.service.discovery.v3.DeltaDiscoveryRequest': XdsDeltaDiscoveryRequest;
   'envoy.service.discovery.v3.DeltaDiscoveryResponse': XdsDeltaDiscoveryResponse;
   'envoy.service.discovery.v3.Resource': XdsResource;
+  'envoy.service.auth.v3.CheckRequest': CheckRequest;
+  'envoy.service.auth.v3.AttributeContext': CheckAttributeContext;
+  'envoy.service.auth.v3.Peer': CheckPeer;
+  'envoy.service.auth.v3.Address': CheckAddress;
+  'envoy.service.auth.v3.SocketAddress': CheckSocketAddress;
+  'envoy.service.auth.v3.RequestAttributes': CheckRequestAttributes;
+  'envoy.service.auth.v3.Timestamp': CheckTimestamp;
+  'envoy.service.auth.v3.HttpRequest': CheckHttpRequest;
+  'envoy.service.auth.v3.CheckResponse': CheckResponse;
+  'envoy.service.auth.v3.DeniedHttpResponse': CheckDeniedHttpResponse;
+  'envoy.service.auth.v3.OkHttpResponse': CheckOkHttpResponse;
+  'envoy.service.auth.v3.HttpStatus': CheckHttpStatus;
+  'envoy.service.auth.v3.HeaderValueOption': CheckHeaderValueOption;
+  'envoy.service.auth.v3.BoolValue': CheckBoolValue;
+  'envoy.service.auth.v3.HeaderValue': CheckHeaderValue;
+  'envoy.service.auth.v3.QueryParameter': CheckQueryParameter;
   'google.protobuf.Any': GoogleAny;
   'google.protobuf.Empty': GoogleEmpty;
   'google.protobuf.UInt32Value': GoogleUInt32Value;
@@ -999,6 +1155,8 @@ export interface Messages {
   'Kube.Preconditions': KubePreconditions;
   'Kube.DeleteOptions': KubeDeleteOptions;
   'ambientlite.waypoint.v1.ServiceConfig': L7ServiceConfig;
+  'ambientlite.waypoint.v1.AuthProvider': L7AuthProvider;
+  'ambientlite.waypoint.v1.HttpCheck': L7HttpCheck;
   'ambientlite.waypoint.v1.JwtRule': L7JwtRule;
   'ambientlite.waypoint.v1.TokenHeader': L7TokenHeader;
   'ambientlite.waypoint.v1.ClaimHeader': L7ClaimHeader;

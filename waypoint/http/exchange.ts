@@ -72,6 +72,8 @@ export interface LocalReply {
   readonly headers?: HeaderList;
   readonly reason?: FaultCode;
   readonly policy?: string;
+  /** Content type of the body; plain text by default. */
+  readonly type?: string;
   /** gRPC status where it differs from the table. */
   readonly grpcStatus?: number;
 }
@@ -88,6 +90,8 @@ export interface Exchange {
   rule: CompiledRule | undefined;
   /** Whom a checked token names. */
   user: EndUser | undefined;
+  /** Of the request: the caller's, or what is left of it after a look at its start. */
+  body: Readable;
   readonly responseHeaders: ((headers: HeaderList) => HeaderList)[];
   readonly outcome: Outcome;
 }

@@ -35,10 +35,7 @@ export async function forward(ctx: WaypointContext, x: Exchange): Promise<LocalR
   const way = wayOf(ctx, x);
   if ('status' in way) return way;
   x.outcome.backend = way.cluster.service;
-  const body = new RequestBody(
-    x.head.hasBody ? x.down.body : undefined,
-    ctx.config.retryBufferBytes,
-  );
+  const body = new RequestBody(x.head.hasBody ? x.body : undefined, ctx.config.retryBufferBytes);
   const limit = requestLimit(ctx, x, body);
   mirror(ctx, x, way, body);
   try {
@@ -61,7 +58,7 @@ function requestLimit(ctx: WaypointContext, x: Exchange, body: RequestBody) {
   };
   if (ms > 0) {
     if (body.complete) start();
-    else x.down.body.once('end', start);
+    else x.body.once('end', start);
   }
   return { signal: abort.signal, cancel: () => cancel() };
 }

@@ -54,7 +54,7 @@ export function renderReply(head: RequestHead, reply: LocalReply, date: string):
       ? []
       : [
           ['content-length', String(Buffer.byteLength(reply.body))],
-          ['content-type', 'text/plain'],
+          ['content-type', reply.type ?? 'text/plain'],
         ];
   const headers: HeaderList = [...sized, ...common];
   return {

@@ -13,7 +13,9 @@ import {
   type RequestHead,
 } from './exchange.ts';
 import { changeHeaders, changeRequest, cors, redirect, rewrite } from './filters.ts';
+import { accessFacts } from './access-facts.ts';
 import { checkTokens } from './authenticate.ts';
+import { askOthers } from './external.ts';
 import { inject } from './fault.ts';
 import { forward } from './forward.ts';
 import { atEdge, cleanRequest, setHeader } from './headers.ts';
@@ -74,6 +76,12 @@ function authenticate(ctx: WaypointContext, x: Exchange): ReturnType<Phase> {
   return tokens && checkTokens(ctx, x, tokens);
 }
 
+/** CUSTOM before DENY and ALLOW; before tokens, too, unless a policy wants it after them (6.1). */
+const askFirst: Phase = (ctx, x) =>
+  x.connection.service.external ? askOthers(ctx, x, false) : undefined;
+const askLater: Phase = (ctx, x) =>
+  x.connection.service.external ? askOthers(ctx, x, true) : undefined;
+
 function route(_ctx: WaypointContext, x: Exchange): undefined {
   const { peer, sourceWorkload } = x.connection;
   const namespace = peer.identity?.namespace ?? '';
@@ -83,21 +91,7 @@ function route(_ctx: WaypointContext, x: Exchange): undefined {
 }
 
 function authorize(_ctx: WaypointContext, x: Exchange): LocalReply | undefined {
-  const { connection: c, head } = x;
-  const verdict = c.service.access.judge({
-    principal: c.peer.id?.slice('spiffe://'.length),
-    identity: c.peer.identity,
-    sourceIp: c.source.ip,
-    destinationIp: c.target.ip,
-    destinationPort: c.target.port,
-    http: {
-      method: head.method,
-      path: head.path,
-      host: head.authority,
-      headers: head.headers,
-      user: x.user,
-    },
-  });
+  const verdict = x.connection.service.access.judge(accessFacts(x));
   if (verdict.allow) return undefined;
   const [namespace = '', name = ''] = (verdict.by ?? '').split('/');
   const details =
@@ -147,7 +141,9 @@ function directOf({ direct }: CompiledRule): LocalReply | undefined {
 
 const phases: readonly Phase[] = [
   sanitise,
+  askFirst,
   authenticate,
+  askLater,
   route,
   authorize,
   inject,
@@ -199,6 +195,7 @@ export async function serveRequest(
     upstream: head,
     rule: undefined,
     user: undefined,
+    body: down.body,
     responseHeaders: [],
     outcome: newOutcome(),
   };

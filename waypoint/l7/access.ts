@@ -302,7 +302,7 @@ function ruleTest(r: wire.L7AccessRule, faults: Faults): Test {
 }
 
 /** On an opaque connection ALLOW rules that need HTTP never match; DENY rules hold without that part. */
-function compileRule(r: wire.L7AccessRule, deny: boolean, faults: Faults): Test {
+export function compileRule(r: wire.L7AccessRule, deny: boolean, faults: Faults): Test {
   if (r.unreadable && !deny) return never;
   const full = ruleTest(r, faults);
   if (!usesHttp(r)) return full;
@@ -312,28 +312,37 @@ function compileRule(r: wire.L7AccessRule, deny: boolean, faults: Faults): Test 
 
 interface Compiled {
   readonly key: string;
-  readonly deny: boolean;
+  readonly action: 'allow' | 'deny' | 'custom';
   readonly dryRun: boolean;
   readonly rules: readonly Test[];
 }
+
+const actionOf = (p: wire.L7AccessPolicy): Compiled['action'] =>
+  p.action === L7PolicyAction.ALLOW
+    ? 'allow'
+    : p.action === L7PolicyAction.CUSTOM
+      ? 'custom'
+      : 'deny';
 
 export function compileAccess(
   policies: readonly wire.L7AccessPolicy[],
   faults: Faults,
 ): CompiledAccess {
   const all = policies.map((p): Compiled => {
-    const deny = p.action === L7PolicyAction.DENY;
-    const rules = p.rules.map((r) => compileRule(r, deny, faults));
-    return { key: p.key, deny, dryRun: p.dryRun, rules };
+    const action = actionOf(p);
+    const rules = p.rules.map((r) => compileRule(r, action !== 'allow', faults));
+    return { key: p.key, action, dryRun: p.dryRun && action !== 'custom', rules };
   });
   const enforced = all.filter((p) => !p.dryRun);
   const shadow = all.filter((p) => p.dryRun);
-  const denies = enforced.filter((p) => p.deny);
-  const allows = enforced.filter((p) => !p.deny);
+  const denies = enforced.filter((p) => p.action === 'deny');
+  const allows = enforced.filter((p) => p.action === 'allow');
+  // Nobody is asked about opaque connections: what would be asked is refused.
+  const opaqueDenies = enforced.filter((p) => p.action !== 'allow');
   return {
     judge(f) {
       const dryRun = shadow.filter((p) => p.rules.some((t) => t(f))).map((p) => p.key);
-      for (const p of denies) {
+      for (const p of f.http ? denies : opaqueDenies) {
         const rule = p.rules.findIndex((t) => t(f));
         if (rule >= 0) return { allow: false, by: p.key, rule, dryRun };
       }

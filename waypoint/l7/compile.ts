@@ -7,6 +7,7 @@ import { type Backend, classOf, compileBackend, type PortClass } from './backend
 import { type Cluster, clusterKey, compileCluster, defaultCluster } from './cluster.ts';
 import { type CompileContext, Faults } from './faults.ts';
 import { type CompiledBind, compileListeners } from './listeners.ts';
+import { compileExternal, type ExternalAccess } from './providers.ts';
 import { compileTable, type RouteTable } from './routes.ts';
 import { compileTokenRules, type TokenRules } from './token-rules.ts';
 
@@ -36,6 +37,8 @@ export interface CompiledService {
   readonly access: CompiledAccess;
   /** Absent = tokens are nobody's business here. */
   readonly tokens: TokenRules | undefined;
+  /** Absent = nobody else is asked. */
+  readonly external: ExternalAccess | undefined;
   readonly clusters: ReadonlyMap<string, Cluster>;
   readonly forwardClientCert: boolean;
   /** Of an ingress gateway. */
@@ -85,6 +88,7 @@ export function compileService(
     ports,
     access: compileAccess(c.policies, faults),
     tokens: compileTokenRules(c.jwtRules),
+    external: compileExternal(c.policies, c.providers, context),
     clusters,
     forwardClientCert: c.forwardClientCert,
     binds: compileListeners(c, context),
