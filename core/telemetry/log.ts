@@ -134,11 +134,30 @@ class Levels {
 
 const pinoLevel = (level: LogLevel): string => (level === 'off' ? 'silent' : level);
 
+let output: ((line: string) => void) | undefined;
+
+/** Standard output: the lines of one turn of the event loop in one write, also the last ones before an exit. */
+function standardOutput(): (line: string) => void {
+  if (output) return output;
+  let lines = '';
+  const flush = (): void => {
+    const text = lines;
+    lines = '';
+    if (text !== '') process.stdout.write(text);
+  };
+  process.on('exit', flush);
+  output = (line) => {
+    if (lines === '') setImmediate(flush);
+    lines += line;
+  };
+  return output;
+}
+
 /** Throws RangeError if the level text is not understood. */
 export function createLog(scope: string, options: LogOptions = {}): RootLog {
   const filter = mergeLevels({ base: 'info', scopes: new Map() }, options.level ?? 'info');
   if (!filter) throw new RangeError(`log level not understood: ${options.level}`);
-  const sink = options.write ?? ((line: string) => void process.stdout.write(line));
+  const sink = options.write ?? standardOutput();
   const write = options.format === 'json' ? sink : (line: string) => sink(plainLine(line));
   const base = pino(
     {
