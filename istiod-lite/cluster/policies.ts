@@ -50,6 +50,8 @@ export interface AuthorizationPolicyFacts extends Meta {
     readonly name: string;
   }[];
   readonly action: string;
+  /** Whom a CUSTOM policy asks. */
+  readonly provider: string;
   readonly rules: readonly RuleFacts[];
   /** Conditions now on the object, so that equal ones are not written again. */
   readonly conditions: readonly Condition[];
@@ -181,6 +183,7 @@ export function readAuthorizationPolicy(o: KubeObject): AuthorizationPolicyFacts
     selector: readSelector(spec),
     targetRefs: readTargets(spec),
     action: text(field(spec, 'action')) || 'ALLOW',
+    provider: text(field(spec, 'provider', 'name')),
     rules: list(field(spec, 'rules')).map(readRule),
     conditions: readConditions(o),
   };

@@ -32,9 +32,20 @@ const known = new Set([
   'source.serviceAccount',
   'destination.ip',
   'destination.port',
+  'request.auth.principal',
+  'request.auth.audiences',
+  'request.auth.presenter',
 ]);
 const isKnown = (key: string): boolean =>
-  known.has(key) || (key.startsWith('request.headers[') && key.endsWith(']'));
+  known.has(key) ||
+  /^request\.headers\[.+\]$/.test(key) ||
+  /^request\.auth\.claims(\[[^[\]]+\])+$/.test(key);
+
+const actions: Readonly<Record<string, number>> = {
+  ALLOW: L7PolicyAction.ALLOW,
+  DENY: L7PolicyAction.DENY,
+  CUSTOM: L7PolicyAction.CUSTOM,
+};
 
 /** Keys of `when` that a waypoint cannot judge yet. */
 export function unknownKeys(p: AuthorizationPolicyFacts): string[] {
@@ -44,8 +55,8 @@ export function unknownKeys(p: AuthorizationPolicyFacts): string[] {
 export function accessPolicy(p: AuthorizationPolicyFacts): Draft<wire.L7AccessPolicy> {
   return {
     key: `${p.namespace}/${p.name}`,
-    // What is neither is refused as a whole: nothing asked for may go unenforced.
-    action: p.action === 'ALLOW' ? L7PolicyAction.ALLOW : L7PolicyAction.DENY,
+    // What is none of these is refused as a whole: nothing asked for may go unenforced.
+    action: actions[p.action] ?? L7PolicyAction.DENY,
     dryRun: p.annotations.get('istio.io/dry-run') === 'true',
     rules: p.rules.map((r) => ({
       from: r.from.map((s) => source(s, p.namespace)),

@@ -129,7 +129,7 @@ export function keysFor(world: World, r: JwtRuleFacts): KeyAnswer {
 /** Sorted by issuer; equal issuers stay apart (7.1). */
 export function jwtRules(
   world: World,
-  service: ServiceFacts,
+  service: ServiceFacts | undefined,
   gateway: string,
 ): Draft<wire.L7JwtRule>[] {
   const all = authenticationsFor(world, service, gateway).flatMap((p) =>

@@ -10,6 +10,7 @@ import {
   type Touched,
 } from '../cluster/index.ts';
 import { readRequestAuthentication, type RequestAuthenticationFacts } from './authentication.ts';
+import { type MeshConfigFacts, noMeshConfig, readMeshConfig } from './mesh-config.ts';
 import {
   type ClassFacts,
   type GatewayFacts,
@@ -28,6 +29,7 @@ export type GatewayKind =
   | 'DestinationRule'
   | 'VirtualService'
   | 'RequestAuthentication'
+  | 'MeshConfig'
   | RouteKind;
 
 const keyOf = (o: KubeObject): ObjectKey => `${o.metadata.namespace ?? ''}/${o.metadata.name}`;
@@ -47,6 +49,7 @@ export class GatewayState {
   readonly destinationRules = new Map<ObjectKey, RuleFacts>();
   readonly virtualServices = new Map<ObjectKey, RuleFacts>();
   readonly requestAuthentications = new Map<ObjectKey, RequestAuthenticationFacts>();
+  meshConfig: MeshConfigFacts = noMeshConfig;
   readonly serviceConditions = new Map<ObjectKey, readonly Condition[]>();
 
   apply(kind: GatewayKind, type: EventType, o: KubeObject): void {
@@ -64,6 +67,9 @@ export class GatewayState {
         break;
       case 'VirtualService':
         write(this.virtualServices, key, readRule(o), gone);
+        break;
+      case 'MeshConfig':
+        this.meshConfig = gone ? noMeshConfig : readMeshConfig(o, this.meshConfig);
         break;
       case 'RequestAuthentication':
         write(this.requestAuthentications, key, readRequestAuthentication(o), gone);

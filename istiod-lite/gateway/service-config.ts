@@ -3,16 +3,14 @@ import type * as wire from '../../core/proto/index.ts';
 import type { Draft } from '../../core/rpc/index.ts';
 import type { ServiceFacts } from '../cluster/index.ts';
 import { serviceHostname } from '../translate/index.ts';
-import { accessPolicy } from './access.ts';
 import { attachedRoutes } from './attach.ts';
-import { jwtRules } from './authentication.ts';
 import { portProtocol, readBackend } from './backends.ts';
 import { bindService, type World } from './binding.ts';
 import type { GatewayFacts, RouteFacts } from './objects.ts';
 import { clusterFor, type Destination } from './destination-rules.ts';
 import { routeTable } from './route-rules.ts';
+import { securityFor } from './security.ts';
 import { virtualPort } from './virtual-services.ts';
-import { policiesFor } from './targets.ts';
 import { field, list } from '../cluster/index.ts';
 
 export interface NamedConfig {
@@ -86,7 +84,6 @@ function clusters(
 export function serviceConfig(world: World, s: ServiceFacts, gateway: GatewayFacts): NamedConfig {
   const hostname = serviceHostname(s, world.settings);
   const key = `${gateway.namespace}/${gateway.name}`;
-  const policies = policiesFor(world, s, key).filter((p) => p.action !== 'AUDIT');
   const ports = s.ports
     .filter((p) => p.protocol === 'TCP')
     .map((p) => portConfig(world, s, p, gateway.namespace));
@@ -101,8 +98,7 @@ export function serviceConfig(world: World, s: ServiceFacts, gateway: GatewayFac
       gateway: key,
       ports,
       clusters: clusters(world, own, ports, gateway.namespace),
-      policies: policies.map(accessPolicy),
-      jwtRules: jwtRules(world, s, key),
+      ...securityFor(world, s, key),
       // On by default, unlike Istio's: the application may know who called (issue 5.5).
       forwardClientCert: xfcc?.toLowerCase() !== 'false',
     },

@@ -10,6 +10,7 @@ import { waypointLabel } from './gateway-state.ts';
 import { type ClassSpec, gatewayController, meshController, specOfController } from './names.ts';
 import type { ClassFacts, GatewayFacts, ListenerFacts, ParentRef, RouteFacts } from './objects.ts';
 import { readRule, type RuleNotes } from './route-rules.ts';
+import { providerFault } from './security.ts';
 import { isClassRef, isGatewayRef, isServiceRef, type TargetRef } from './targets.ts';
 
 export interface Wanted {
@@ -282,6 +283,9 @@ export function policyStatus(
   if (p.targetRefs.length === 0) return undefined;
   const unknown = unknownKeys(p);
   let wanted = attachment(world, p);
+  const nobody = p.action === 'CUSTOM' ? providerFault(world, p.provider) : undefined;
+  if (nobody !== undefined && wanted.status === 'True')
+    wanted = yes(accepted, 'PartiallyInvalid', `${nobody}: what it matches is refused`);
   if (unknown.length > 0 && wanted.status === 'True') {
     const effect =
       p.action === 'ALLOW' ? 'its rules allow nothing' : 'its rules refuse on the rest';

@@ -1,0 +1,211 @@
+// What a waypoint is told about security: providers of the mesh configuration, CUSTOM policies, rules for tokens with
+// their keys (waypoint-l7.md 6.9, 7).
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import type { KubeObject } from '../../core/kube/index.ts';
+import { L7PolicyAction } from '../../core/proto/index.ts';
+import { ClusterState, type Kind, nothingTouched } from '../cluster/index.ts';
+import { authenticationStatus } from './authentication-status.ts';
+import { keySources } from './authentication.ts';
+import type { World } from './binding.ts';
+import { type GatewayKind, GatewayState } from './gateway-state.ts';
+import { noMeshConfig, readMeshConfig } from './mesh-config.ts';
+import { providerFault, securityFor } from './security.ts';
+
+const settings = {
+  clusterId: 'Kubernetes',
+  trustDomain: 'cluster.local',
+  clusterDomain: 'cluster.local',
+  rootNamespace: 'istio-system',
+  network: '',
+};
+const targetRefs = [{ kind: 'Service', group: '', name: 'web' }];
+const object = (kind: string, name: string, spec: object, meta: object = {}): KubeObject => ({
+  kind,
+  metadata: { name, namespace: 'shop', uid: name, generation: 1, ...meta },
+  spec,
+});
+const meshConfig = (mesh: string): KubeObject => ({
+  kind: 'MeshConfig',
+  metadata: { name: 'istio', namespace: 'istio-system' },
+  data: { mesh },
+});
+const providers = `
+extensionProviders:
+- name: ext-authz
+  envoyExtAuthzGrpc: {service: shop/authz.shop.svc.cluster.local, port: 9000, timeout: 2s, failOpen: true}
+- name: http
+  envoyExtAuthzHttp:
+    service: authz.shop.svc.cluster.local
+    port: 9000
+    pathPrefix: /check
+    includeRequestHeadersInCheck: [x-a, '*']
+    includeAdditionalHeadersInCheck: {X-Fixed: f}
+    includeRequestBodyInCheck: {maxRequestBytes: 100, allowPartialMessage: true}
+- name: elsewhere
+  envoyExtAuthzHttp: {service: none.shop.svc.cluster.local, port: 1}
+- name: bad
+  envoyExtAuthzHttp: {service: authz.shop.svc.cluster.local, port: 9000, timeout: soon}
+- name: traces
+  opentelemetry: {service: x, port: 1}
+`;
+const gatewayKinds = new Set(['RequestAuthentication', 'MeshConfig']);
+
+function world(...objects: readonly KubeObject[]): World {
+  const cluster = new ClusterState('istio-system', 'default');
+  const gateways = new GatewayState();
+  const service = (name: string, port: number): KubeObject =>
+    object('Service', name, { clusterIP: '10.0.0.9', ports: [{ name: 'http', port }] });
+  for (const o of [service('web', 80), service('authz', 9000), ...objects]) {
+    const kind = o.kind ?? '';
+    if (gatewayKinds.has(kind)) gateways.apply(kind as GatewayKind, 'ADDED', o);
+    else cluster.apply(kind as Kind, 'ADDED', o, nothingTouched());
+  }
+  return { cluster, gateways, settings };
+}
+const told = (w: World) => securityFor(w, w.cluster.services.get('shop', 'web'), 'shop/waypoint');
+
+describe('CUSTOM', () => {
+  const custom = (provider: string, rules: readonly object[], annotations = {}): KubeObject =>
+    object(
+      'AuthorizationPolicy',
+      `ask-${provider}`,
+      { targetRefs, action: 'CUSTOM', provider: { name: provider }, rules },
+      { annotations },
+    );
+
+  test('its provider goes with it, once', () => {
+    const w = world(meshConfig(providers), custom('ext-authz', [{}]), custom('http', [{}]));
+    const t = told(w);
+    assert.deepEqual(
+      t.policies?.map((p) => [p.action, p.provider]),
+      [
+        [L7PolicyAction.CUSTOM, 'ext-authz'],
+        [L7PolicyAction.CUSTOM, 'http'],
+      ],
+    );
+    const [grpc, http] = t.providers ?? [];
+    assert.deepEqual(
+      [grpc?.namespace, grpc?.hostname, grpc?.port, grpc?.timeoutMs, grpc?.failOpen, grpc?.http],
+      ['shop', 'authz.shop.svc.cluster.local', 9000, 2000, true, undefined],
+    );
+    assert.deepEqual(http?.http?.include, ['x-a']);
+    assert.deepEqual(http.http.additional, [{ name: 'x-fixed', value: 'f' }]);
+    assert.deepEqual([http.maxBody, http.partialBody], [100, true]);
+  });
+
+  for (const name of ['nobody', 'elsewhere', 'bad', 'traces', 'constructor']) {
+    test(`L21 provider ${name}: refused, and said so`, () => {
+      const w = world(meshConfig(providers), custom(name, [{}]));
+      assert.deepEqual(told(w).providers, [{ name, broken: true }]);
+      assert.match(providerFault(w, name) ?? '', new RegExp(`^provider "${name}"`));
+    });
+  }
+
+  test('end users are told apart only after tokens are checked', () => {
+    const rules = [
+      {
+        from: [{ source: { requestPrincipals: ['*'], namespaces: ['a'] } }],
+        when: [{ key: 'request.auth.claims[g]', values: ['x'] }],
+      },
+    ];
+    const rule = (w: World) => told(w).policies?.[0]?.rules?.[0];
+    const early = rule(world(custom('http', rules)));
+    assert.equal(early?.from?.[0]?.requestPrincipals, undefined);
+    assert.deepEqual(early?.from?.[0]?.namespaces?.any, ['a']);
+    assert.deepEqual(early.when, []);
+    const annotation = { 'ambientlite.dev/custom-after-authentication': 'true' };
+    const late = rule(world(custom('http', rules, annotation)));
+    assert.deepEqual(late?.from?.[0]?.requestPrincipals?.any, ['*']);
+    assert.equal(late.when?.length, 1);
+  });
+});
+
+test('a mesh configuration that cannot be read changes nothing', () => {
+  const good = readMeshConfig(meshConfig(providers), noMeshConfig);
+  const broken = readMeshConfig(meshConfig('a: [b'), good);
+  assert.equal(broken.providers, good.providers);
+  assert.match(broken.fault ?? '', /no YAML/);
+  const mode = 'pathNormalization: {normalization: MERGE_SLASHES}';
+  assert.equal(readMeshConfig(meshConfig(mode), good).normalization, 'MERGE_SLASHES');
+  const odd = readMeshConfig(meshConfig(mode.replace('MERGE_SLASHES', 'ALL')), noMeshConfig);
+  assert.equal(odd.normalization, undefined);
+  assert.match(odd.fault ?? '', /"ALL" is not known/);
+});
+
+describe('RequestAuthentication', () => {
+  const jwks = JSON.stringify({ keys: [{ kty: 'EC', crv: 'P-256', x: 'x', y: 'y', d: 'secret' }] });
+  const ra = (...jwtRules: readonly object[]): KubeObject =>
+    object('RequestAuthentication', 'ra', { targetRefs, jwtRules });
+  const rulesOf = (o: KubeObject, w = world(o)) => told(w).jwtRules ?? [];
+  const statusOf = (o: KubeObject, more: Partial<World> = {}): string => {
+    const w = { ...world(o), ...more };
+    const p = w.gateways.requestAuthentications.get('shop/ra');
+    const made = p && authenticationStatus(w, p, 'now');
+    const all = (made as { conditions: { type: string; status: string; message: string }[] })
+      .conditions;
+    const c = all.find((x) => x.type === 'ambientlite.dev/Accepted');
+    return `${c?.status} ${c?.message}`;
+  };
+
+  test('keys go with the rule, their private parts do not; sorted by issuer', () => {
+    const rules = rulesOf(ra({ issuer: 'b', jwks }, { issuer: 'a', jwks, fromParams: ['t'] }));
+    assert.deepEqual(
+      rules.map((r) => [r.issuer, r.fromParams]),
+      [
+        ['a', ['t']],
+        ['b', []],
+      ],
+    );
+    assert.doesNotMatch(rules[0]?.jwks ?? '', /secret/);
+    assert.match(statusOf(ra({ issuer: 'a', jwks })), /^True/);
+  });
+
+  const bad: readonly (readonly [string, object, RegExp])[] = [
+    ['no issuer', { jwks }, /issuer is missing/],
+    ['both', { issuer: 'a', jwks, jwksUri: 'http://x' }, /exclude each other/],
+    ['garbage', { issuer: 'a', jwks: 'x' }, /no JSON/],
+    ['another scheme', { issuer: 'a', jwksUri: 'file:///etc/passwd' }, /no URL/],
+    ['nowhere to find keys', { issuer: 'a' }, /the issuer is no URL/],
+    [
+      'a header that frames',
+      { issuer: 'a', jwks, outputPayloadToHeader: 'Content-Length' },
+      /header/,
+    ],
+    [
+      'a header that is none',
+      { issuer: 'a', jwks, fromHeaders: [{ name: 'a b' }] },
+      /header "a b"/,
+    ],
+  ];
+  for (const [name, rule, message] of bad) {
+    test(`${name}: its tokens are refused, and said so`, () => {
+      assert.equal(rulesOf(ra(rule))[0]?.jwks, '');
+      assert.match(statusOf(ra(rule)), /^False/);
+      assert.match(statusOf(ra(rule)), message);
+    });
+  }
+
+  test('J9 keys from elsewhere: fetched for all rules that ask; not there: refused', () => {
+    const o = ra(
+      { issuer: 'https://a', jwksUri: 'https://a/k', timeout: '2s' },
+      { issuer: 'https://b' },
+    );
+    const w = world(o);
+    assert.deepEqual(
+      [...keySources(w.gateways.requestAuthentications.values())],
+      [
+        { kind: 'jwks', url: 'https://a/k', timeoutMs: 2000 },
+        { kind: 'issuer', url: 'https://b', timeoutMs: 5000 },
+      ],
+    );
+    const fault = { fault: 'it answers 503' };
+    assert.match(
+      statusOf(o, { keys: () => fault }),
+      /^False .*it answers 503: its tokens are refused/,
+    );
+    const old = { keys: () => ({ ...fault, keys: '{}' }) };
+    assert.match(statusOf(o, old), /^True .*older keys are used/);
+    assert.equal(rulesOf(o, { ...w, ...old })[0]?.jwks, '{}');
+  });
+});
