@@ -8,7 +8,13 @@ import {
   type Log,
   type Timer,
 } from '../core/base/index.ts';
-import { type KubeClient, type KubeObject, type Resource, resources } from '../core/kube/index.ts';
+import {
+  type KubeClient,
+  type KubeObject,
+  type Resource,
+  resources,
+  type WatchHandlers,
+} from '../core/kube/index.ts';
 import { Readiness, type OpsServer, serveOps } from '../core/runtime/index.ts';
 import { type RpcServer, serveRpc } from '../core/rpc/index.ts';
 import { addressType, authorizationType, serviceConfigType } from '../core/xds/index.ts';
@@ -130,10 +136,10 @@ class Pipeline {
         if (kind === 'Service') this.#gateway.serviceEvent(type, object);
       });
     }
-    for (const [kind, resource] of watchedGatewayKinds) {
-      this.#watch(kind, resource, (type, object) =>
-        this.#gateway.apply(kind, type, object, this.#touched),
-      );
+    for (const [kind, resource, query] of watchedGatewayKinds) {
+      const apply = (type: EventType, object: KubeObject): void =>
+        this.#gateway.apply(kind, type, object, this.#touched);
+      this.#watch(kind, resource, apply, query);
     }
     this.#gateway.start();
     this.#leader.start();
@@ -143,8 +149,9 @@ class Pipeline {
     kind: Kind | GatewayKind,
     resource: Resource,
     event: (type: EventType, object: KubeObject) => void,
+    query?: { readonly fieldSelector: string },
   ): void {
-    const stop = this.#o.deps.kube.watch(resource, {
+    const handlers: WatchHandlers = {
       event: (type, object) => {
         event(type, object);
         this.#schedule();
@@ -157,8 +164,8 @@ class Pipeline {
         this.#run();
         this.#synced();
       },
-    });
-    this.#stops.push(stop);
+    };
+    this.#stops.push(this.#o.deps.kube.watch(resource, handlers, query));
   }
 
   stop(): void {

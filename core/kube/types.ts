@@ -86,6 +86,12 @@ export const resources = {
   grpcRoutes: make('gateway.networking.k8s.io', 'v1', 'grpcroutes', 'GRPCRoute'),
   tcpRoutes: make('gateway.networking.k8s.io', 'v1alpha2', 'tcproutes', 'TCPRoute'),
   tlsRoutes: make('gateway.networking.k8s.io', 'v1alpha2', 'tlsroutes', 'TLSRoute'),
+  referenceGrants: make(
+    'gateway.networking.k8s.io',
+    'v1beta1',
+    'referencegrants',
+    'ReferenceGrant',
+  ),
   serviceEntries: make('networking.istio.io', 'v1', 'serviceentries', 'ServiceEntry'),
   workloadEntries: make('networking.istio.io', 'v1', 'workloadentries', 'WorkloadEntry'),
   destinationRules: make('networking.istio.io', 'v1', 'destinationrules', 'DestinationRule'),
@@ -124,6 +130,8 @@ export interface PatchOptions {
   /** Needed for `apply`. */
   readonly fieldManager?: string;
   readonly force?: boolean;
+  /** The server judges and answers, and stores nothing. */
+  readonly dryRun?: boolean;
 }
 
 export interface WatchHandlers {

@@ -64,6 +64,8 @@ export interface ServiceFacts extends Meta {
   readonly internalTrafficPolicy: string;
   readonly trafficDistribution: string;
   readonly publishNotReady: boolean;
+  /** What the load balancer has given it: addresses and names. */
+  readonly balancer: readonly string[];
 }
 
 export interface SliceEndpoint {
@@ -202,6 +204,9 @@ export function readService(o: KubeObject): ServiceFacts {
     internalTrafficPolicy: text(field(spec, 'internalTrafficPolicy')),
     trafficDistribution: text(field(spec, 'trafficDistribution')),
     publishNotReady: field(spec, 'publishNotReadyAddresses') === true,
+    balancer: list(field(o['status'], 'loadBalancer', 'ingress'))
+      .map((i) => text(field(i, 'ip')) || text(field(i, 'hostname')))
+      .filter((t) => t !== ''),
   };
 }
 

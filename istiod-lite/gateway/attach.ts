@@ -21,7 +21,8 @@ function aimsAt(route: RouteFacts, s: ServiceFacts, port: ServiceFacts['ports'][
   );
 }
 
-const byAge = (a: RouteFacts, b: RouteFacts): number => {
+/** Oldest first, then by name. */
+export const byAge = (a: RouteFacts, b: RouteFacts): number => {
   if (a.created !== b.created) return a.created - b.created;
   return `${a.namespace}/${a.name}` < `${b.namespace}/${b.name}` ? -1 : 1;
 };

@@ -2,7 +2,8 @@
 import { type KeyAnswer } from '../keys/key-sets.ts';
 import { keysFor, type RequestAuthenticationFacts } from './authentication.ts';
 import type { World } from './binding.ts';
-import { attachment, settle, type Wanted } from './status-plan.ts';
+import { settle, type Wanted } from './conditions.ts';
+import { attachment } from './status-plan.ts';
 
 const keysType = 'ambientlite.dev/Accepted';
 

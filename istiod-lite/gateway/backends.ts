@@ -5,6 +5,7 @@ import type * as wire from '../../core/proto/index.ts';
 import type { Draft } from '../../core/rpc/index.ts';
 import { field, type ServicePortFacts, text } from '../cluster/index.ts';
 import { appProtocol, serviceHostname } from '../translate/index.ts';
+import { permits } from './grants.ts';
 import type { World } from './binding.ts';
 import { number, type RouteFacts } from './objects.ts';
 
@@ -46,6 +47,11 @@ export function readBackend(
       'InvalidKind',
       `referencing unsupported backendRef: group "${group}" kind "${kind}"`,
     );
+  }
+  const from = { group: 'gateway.networking.k8s.io', kind: route.kind, namespace: route.namespace };
+  if (world.grantsNeeded && !permits(world, from, { group: '', kind, namespace, name })) {
+    const text = `no ReferenceGrant in namespace ${namespace} permits backendRef ${name}`;
+    return invalid('RefNotPermitted', text);
   }
   if (port === 0) return invalid('InvalidDestination', 'port is required in backendRef');
   const hostname = serviceHostname({ name, namespace }, world.settings);

@@ -18,6 +18,7 @@ import { policiesAtStake } from './targets.ts';
 
 export const hbonePort = 15008;
 const trafficLabel = 'istio.io/waypoint-for';
+const ingressLabel = 'istio.io/ingress-use-waypoint';
 const managedLabel = 'gateway.istio.io/managed';
 /** On a Service or its namespace: without its waypoint, traffic goes direct even where L7 policy is skipped. */
 export const failOpenAnnotation = 'ambientlite.dev/waypoint-fail-open';
@@ -45,6 +46,8 @@ export interface World {
   readonly settings: MeshSettings;
   /** Keys of token issuers; absent = nobody fetches any. */
   readonly keys?: ((source: KeySource) => KeyAnswer) | undefined;
+  /** References to other namespaces need a ReferenceGrant: in routes of ingress gateways, not of services. */
+  readonly grantsNeeded?: boolean;
 }
 
 type Traffic = 'service' | 'workload';
@@ -178,6 +181,15 @@ export function serviceWaypoint(world: World, s: ServiceFacts): GatewayAddress |
   return { kind: 'host', namespace, hostname, hboneMtlsPort: hbonePort };
 }
 
+const yes = new Set(['1', 't', 'T', 'true', 'TRUE', 'True']);
+
+/** On the service, else on its namespace; what cannot be read on the service counts as no. */
+function ingressUses(world: World, s: ServiceFacts): boolean {
+  const namespace = world.cluster.namespaces.get('', s.namespace);
+  const value = s.labels.get(ingressLabel) ?? namespace?.labels.get(ingressLabel) ?? '';
+  return yes.has(value);
+}
+
 export function withWaypoints(
   world: World,
   out: { readonly services: readonly Service[]; readonly workloads: readonly Workload[] },
@@ -186,7 +198,8 @@ export function withWaypoints(
   const services = out.services.map((s) => {
     const facts = cluster.services.get(s.namespace, s.name);
     const waypoint = facts && serviceWaypoint(world, facts);
-    return waypoint ? { ...s, waypoint } : s;
+    if (!waypoint) return s;
+    return { ...s, waypoint, ...(ingressUses(world, facts) && { ingressUseWaypoint: true }) };
   });
   const workloads = out.workloads.map((w) => {
     const facts = cluster.pods.get(w.namespace, w.name);

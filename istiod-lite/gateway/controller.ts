@@ -13,6 +13,7 @@ import type { MeshSettings } from '../translate/index.ts';
 import { keySources } from './authentication.ts';
 import { authenticationStatus } from './authentication-status.ts';
 import { KeySets } from '../keys/key-sets.ts';
+import { meshConfigName } from './mesh-config.ts';
 import { bindService, withWaypoints, type World } from './binding.ts';
 import type { Template } from './deploy-plan.ts';
 import { createClass, Deployer } from './deployer.ts';
@@ -21,16 +22,15 @@ import { classes } from './names.ts';
 import type { RouteKind } from './objects.ts';
 import { type NamedConfig, serviceConfigs } from './service-config.ts';
 import { destinationRuleStatus, virtualServiceStatus } from './rule-status.ts';
-import {
-  classStatus,
-  gatewayStatus,
-  policyStatus,
-  routeStatus,
-  serviceStatus,
-} from './status-plan.ts';
+import { classStatus, policyStatus, routeStatus, serviceStatus } from './status-plan.ts';
+import { gatewayStatus } from './gateway-status.ts';
 import { GatewayStatusWriter } from './writer.ts';
 
-export const watchedGatewayKinds: readonly (readonly [GatewayKind, Resource])[] = [
+export const watchedGatewayKinds: readonly (readonly [
+  GatewayKind,
+  Resource,
+  { readonly fieldSelector: string }?,
+])[] = [
   ['GatewayClass', resources.gatewayClasses],
   ['Gateway', resources.gateways],
   ['HTTPRoute', resources.httpRoutes],
@@ -39,7 +39,10 @@ export const watchedGatewayKinds: readonly (readonly [GatewayKind, Resource])[] 
   ['TLSRoute', resources.tlsRoutes],
   ['DestinationRule', resources.destinationRules],
   ['VirtualService', resources.virtualServices],
+  ['ReferenceGrant', resources.referenceGrants],
+  ['Secret', resources.secrets, { fieldSelector: 'type=kubernetes.io/tls' }],
   ['RequestAuthentication', resources.requestAuthentications],
+  ['MeshConfig', resources.configMaps, { fieldSelector: `metadata.name=${meshConfigName}` }],
 ];
 
 const routeResources: Readonly<Record<RouteKind, Resource>> = {
@@ -100,8 +103,12 @@ export class GatewayController {
   }
 
   apply(kind: GatewayKind, type: EventType, o: KubeObject, touched: Touched): void {
+    if (kind === 'MeshConfig' && o.metadata.namespace !== this.#o.settings.rootNamespace) return;
     this.#served.add(kind);
     this.#state.apply(kind, type, o);
+    if (kind === 'MeshConfig' && this.#state.meshConfig.fault !== undefined) {
+      this.#o.log.warn('mesh configuration cannot be read', { fault: this.#state.meshConfig.fault });
+    }
     if (kind === 'RequestAuthentication') {
       touched.policies = true;
       this.#keys.want(keySources(this.#state.requestAuthentications.values()));

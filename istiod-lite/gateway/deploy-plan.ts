@@ -3,6 +3,7 @@
 import type { KubeObject } from '../../core/kube/index.ts';
 import type { Dict } from '../cluster/index.ts';
 import type { MeshSettings } from '../translate/index.ts';
+import { bindPort } from './listeners.ts';
 import {
   type ClassSpec,
   gatewayClassLabel,
@@ -105,7 +106,13 @@ export function planDeployment(
       kind: 'ServiceAccount',
       metadata: { ...metadata, name: account },
     },
-    deployment: deployment(g, template, m, { metadata, labels, annotations, account }),
+    deployment: deployment(g, template, m, {
+      metadata,
+      labels,
+      annotations,
+      account,
+      role: isWaypoint(spec) ? 'waypoint' : 'ingress',
+    }),
     service: service(g, spec, metadata),
   };
 }
@@ -115,6 +122,7 @@ interface Parts {
   readonly labels: Record<string, string>;
   readonly annotations: Record<string, string>;
   readonly account: string;
+  readonly role: 'waypoint' | 'ingress';
 }
 
 function deployment(
@@ -132,6 +140,7 @@ function deployment(
     ['CLUSTER_ID', m.clusterId],
     ['NETWORK', m.network],
     ['GATEWAY_NAME', g.name],
+    ['GATEWAY_ROLE', parts.role],
   ].map(([name, value]) => ({ name, value }));
   const containers = (podSpec['containers'] as Json[] | undefined) ?? [];
   return {
@@ -169,8 +178,9 @@ function service(g: GatewayFacts, spec: ClassSpec, metadata: KubeObject['metadat
   ports.set(15021, { name: 'status-port', port: 15021, protocol: 'TCP', appProtocol: 'tcp' });
   for (const l of g.listeners) {
     const appProtocol = l.protocol.toLowerCase();
-    if (!ports.has(l.port))
-      ports.set(l.port, { name: l.name, port: l.port, protocol: 'TCP', appProtocol });
+    if (ports.has(l.port)) continue;
+    const targetPort = isWaypoint(spec) ? l.port : bindPort(l.port);
+    ports.set(l.port, { name: l.name, port: l.port, targetPort, protocol: 'TCP', appProtocol });
   }
   const wanted = g.annotations.get('networking.istio.io/service-type') ?? spec.serviceType;
   return {

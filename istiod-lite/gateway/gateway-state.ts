@@ -14,13 +14,17 @@ import { type MeshConfigFacts, noMeshConfig, readMeshConfig } from './mesh-confi
 import {
   type ClassFacts,
   type GatewayFacts,
+  type GrantFacts,
   readClass,
   readGateway,
+  readGrant,
   readRoute,
   readRule,
+  readSecret,
   type RouteFacts,
   type RouteKind,
   type RuleFacts,
+  type SecretFacts,
 } from './objects.ts';
 
 export type GatewayKind =
@@ -28,6 +32,8 @@ export type GatewayKind =
   | 'GatewayClass'
   | 'DestinationRule'
   | 'VirtualService'
+  | 'ReferenceGrant'
+  | 'Secret'
   | 'RequestAuthentication'
   | 'MeshConfig'
   | RouteKind;
@@ -49,6 +55,9 @@ export class GatewayState {
   readonly destinationRules = new Map<ObjectKey, RuleFacts>();
   readonly virtualServices = new Map<ObjectKey, RuleFacts>();
   readonly requestAuthentications = new Map<ObjectKey, RequestAuthenticationFacts>();
+  readonly grants = new Map<ObjectKey, GrantFacts>();
+  /** Of type kubernetes.io/tls. */
+  readonly secrets = new Map<ObjectKey, SecretFacts>();
   meshConfig: MeshConfigFacts = noMeshConfig;
   readonly serviceConditions = new Map<ObjectKey, readonly Condition[]>();
 
@@ -73,6 +82,12 @@ export class GatewayState {
         break;
       case 'RequestAuthentication':
         write(this.requestAuthentications, key, readRequestAuthentication(o), gone);
+        break;
+      case 'ReferenceGrant':
+        write(this.grants, key, readGrant(o), gone);
+        break;
+      case 'Secret':
+        write(this.secrets, key, readSecret(o), gone || o['type'] !== 'kubernetes.io/tls');
         break;
       default:
         write(this.routes, `${kind}/${key}`, readRoute(kind, o), gone);

@@ -9,7 +9,8 @@ import { bindService, serviceWaypoint, type World } from './binding.ts';
 import { planDeployment } from './deploy-plan.ts';
 import { type GatewayKind, GatewayState } from './gateway-state.ts';
 import { serviceConfigs } from './service-config.ts';
-import { gatewayStatus, policyStatus, routeStatus, serviceStatus } from './status-plan.ts';
+import { gatewayStatus } from './gateway-status.ts';
+import { policyStatus, routeStatus, serviceStatus } from './status-plan.ts';
 
 const settings = {
   clusterId: 'Kubernetes',

@@ -37,6 +37,37 @@ export interface ListenerFacts {
   readonly from: string;
   /** Only with `from: Selector`. */
   readonly selector: Dict;
+  /** `group/Kind` of routes; none = what the protocol carries. */
+  readonly kinds: readonly string[];
+  readonly tls?:
+    | {
+        readonly mode: string;
+        readonly certificates: readonly ObjectRef[];
+        /** Anything beyond: nothing that is understood here. */
+        readonly more: readonly string[];
+      }
+    | undefined;
+}
+
+export interface ObjectRef {
+  readonly group: string;
+  readonly kind: string;
+  readonly name: string;
+  /** Empty = of the object that refers. */
+  readonly namespace: string;
+}
+
+/** A ReferenceGrant: it lies in the namespace that is referred to. */
+export interface GrantFacts extends Meta {
+  readonly from: readonly ObjectRef[];
+  /** An empty name = all of them. */
+  readonly to: readonly ObjectRef[];
+}
+
+/** A Secret of type kubernetes.io/tls, PEM. */
+export interface SecretFacts extends Meta {
+  readonly certificates: string;
+  readonly privateKey: string;
 }
 
 export interface GatewayFacts extends Meta {
@@ -55,6 +86,8 @@ export interface GatewayFacts extends Meta {
     readonly conditions: readonly Condition[];
     readonly listeners: readonly {
       readonly name: string;
+      readonly attachedRoutes: number;
+      readonly kinds: readonly string[];
       readonly conditions: readonly Condition[];
     }[];
   };
@@ -88,15 +121,44 @@ function addressesOf(v: unknown): { type: string; value: string }[] {
   }));
 }
 
+function readRef(r: unknown): ObjectRef {
+  return {
+    group: text(field(r, 'group')),
+    kind: text(field(r, 'kind')),
+    name: text(field(r, 'name')),
+    namespace: text(field(r, 'namespace')),
+  };
+}
+
+const kindsOf = (v: unknown): string[] =>
+  list(v).map((k) => {
+    const group = field(k, 'group');
+    return `${typeof group === 'string' ? group : 'gateway.networking.k8s.io'}/${text(field(k, 'kind'))}`;
+  });
+
+function readTls(v: unknown): ListenerFacts['tls'] {
+  if (typeof v !== 'object' || v === null) return undefined;
+  const options = [...dict(field(v, 'options')).keys()].map((k) => `options.${k}`);
+  const others = Object.keys(v).filter((k) => !['mode', 'certificateRefs', 'options'].includes(k));
+  const certificates = list(field(v, 'certificateRefs')).map(readRef);
+  return {
+    mode: text(field(v, 'mode')) || 'Terminate',
+    certificates: certificates.map((c) => ({ ...c, kind: c.kind || 'Secret' })),
+    more: [...options, ...others],
+  };
+}
+
 function readListener(l: unknown): ListenerFacts {
   const namespaces = field(l, 'allowedRoutes', 'namespaces');
   return {
     name: text(field(l, 'name')),
-    hostname: text(field(l, 'hostname')),
+    hostname: text(field(l, 'hostname')).toLowerCase(),
     port: number(field(l, 'port')),
     protocol: text(field(l, 'protocol')),
     from: text(field(namespaces, 'from')) || 'Same',
     selector: dict(field(namespaces, 'selector', 'matchLabels')),
+    kinds: kindsOf(field(l, 'allowedRoutes', 'kinds')),
+    tls: readTls(field(l, 'tls')),
   };
 }
 
@@ -130,6 +192,8 @@ export function readGateway(o: KubeObject): GatewayFacts {
       conditions: conditionsOf(status),
       listeners: list(field(status, 'listeners')).map((l) => ({
         name: text(field(l, 'name')),
+        attachedRoutes: number(field(l, 'attachedRoutes')),
+        kinds: kindsOf(field(l, 'supportedKinds')),
         conditions: conditionsOf(l),
       })),
     },
@@ -142,6 +206,19 @@ export function readClass(o: KubeObject): ClassFacts {
     controllerName: text(field(o['spec'], 'controllerName')),
     conditions: readConditions(o),
   };
+}
+
+export function readGrant(o: KubeObject): GrantFacts {
+  const refs = (name: string): ObjectRef[] => list(field(o['spec'], name)).map(readRef);
+  return { ...readMeta(o.metadata), from: refs('from'), to: refs('to') };
+}
+
+export function readSecret(o: KubeObject): SecretFacts {
+  const pem = (name: string): string => {
+    const given = text(field(o['data'], name));
+    return Buffer.from(given, 'base64').toString('utf8');
+  };
+  return { ...readMeta(o.metadata), certificates: pem('tls.crt'), privateKey: pem('tls.key') };
 }
 
 function readParent(p: unknown): ParentRef {
@@ -166,7 +243,7 @@ export function readRoute(kind: RouteKind, o: KubeObject): RouteFacts {
     ...readMeta(o.metadata),
     kind,
     parents: list(field(spec, 'parentRefs')).map(readParent),
-    hostnames: texts(field(spec, 'hostnames')),
+    hostnames: texts(field(spec, 'hostnames')).map((h) => h.toLowerCase()),
     rules,
     statusParents: list(field(o['status'], 'parents')),
   };

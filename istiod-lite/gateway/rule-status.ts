@@ -6,7 +6,7 @@ import { bindService, type World } from './binding.ts';
 import { hasSelector, olderThan, servicesOf } from './destination-rules.ts';
 import { fullHost, hostMatches } from './hosts.ts';
 import type { RuleFacts } from './objects.ts';
-import { settle, type Wanted } from './status-plan.ts';
+import { settle, type Wanted } from './conditions.ts';
 import { unsupportedParts } from './traffic-policy.ts';
 import { forMesh, hostsOf, shadowOf, virtualNotes } from './virtual-services.ts';
 

@@ -4,14 +4,15 @@ import type { Draft } from '../../core/rpc/index.ts';
 import type { ServiceFacts } from '../cluster/index.ts';
 import { serviceHostname } from '../translate/index.ts';
 import { attachedRoutes } from './attach.ts';
-import { portProtocol, readBackend } from './backends.ts';
+import { portProtocol } from './backends.ts';
 import { bindService, type World } from './binding.ts';
-import type { GatewayFacts, RouteFacts } from './objects.ts';
-import { clusterFor, type Destination } from './destination-rules.ts';
+import { backendsOf, clustersOf } from './destinations.ts';
+import { ingressConfigs } from './ingress-config.ts';
+import type { GatewayFacts } from './objects.ts';
 import { routeTable } from './route-rules.ts';
 import { securityFor } from './security.ts';
 import { virtualPort } from './virtual-services.ts';
-import { field, list } from '../cluster/index.ts';
+import { tcpRoute } from './tcp-routes.ts';
 
 export interface NamedConfig {
   /** `namespace/hostname`. */
@@ -19,15 +20,6 @@ export interface NamedConfig {
   /** `namespace/name` of the Gateway whose pods may see it. */
   readonly gateway: string;
   readonly config: Draft<wire.L7ServiceConfig>;
-}
-
-function tcpRoute(world: World, routes: readonly RouteFacts[]): Draft<wire.L7TcpRoute> | undefined {
-  const [first] = routes;
-  if (!first) return undefined;
-  const backends = list(field(first.rules[0], 'backendRefs')).map((b) =>
-    readBackend(world, first, b, []),
-  );
-  return { name: `${first.namespace}/${first.name}`, backends };
 }
 
 function portConfig(
@@ -40,8 +32,10 @@ function portConfig(
   const attached = attachedRoutes(world, s, p);
   if (!attached) return { ...base, ...virtualPort(world, s, p, client) };
   if (attached.kind === 'TCPRoute' || attached.kind === 'TLSRoute') {
-    const tcp = tcpRoute(world, attached.producers);
-    return tcp ? { ...base, tcp } : { ...base, ...virtualPort(world, s, p, client) };
+    const [first] = attached.producers;
+    return first
+      ? { ...base, tcp: tcpRoute(world, first) }
+      : { ...base, ...virtualPort(world, s, p, client) };
   }
   const consumerRoutes = Object.fromEntries(
     [...attached.consumers].map(([ns, routes]) => [ns, routeTable(world, routes)]),
@@ -55,30 +49,16 @@ function portConfig(
   };
 }
 
-/** Everything that the service and its routes lead to, where a DestinationRule says how. */
-function clusters(
-  world: World,
+/** Everything that the service and its routes lead to. */
+function destinations(
   own: { readonly namespace: string; readonly hostname: string },
   ports: readonly Draft<wire.L7PortConfig>[],
-  client: string,
-): Draft<wire.L7Cluster>[] {
-  const seen = new Map<string, Destination>();
-  const add = (d: Draft<wire.L7RouteBackend>): void => {
-    if (d.invalid || d.noCluster) return;
-    const { namespace = '', hostname = '', port = 0, subset = '' } = d;
-    seen.set(`${namespace}/${hostname}|${port}|${subset}`, { namespace, hostname, port, subset });
-  };
-  for (const p of ports) {
-    add({ ...own, port: p.port ?? 0 });
-    for (const b of p.tcp?.backends ?? []) add(b);
-    for (const table of [p.routes, ...Object.values(p.consumerRoutes ?? {})]) {
-      for (const r of table?.rules ?? []) {
-        for (const b of r.backends ?? []) add(b);
-        for (const m of r.filters?.mirrors ?? []) if (m.backend) add(m.backend);
-      }
-    }
-  }
-  return [...seen.values()].map((d) => clusterFor(world, d, client)).filter((c) => c !== undefined);
+): Draft<wire.L7RouteBackend>[] {
+  return ports.flatMap((p) => [
+    { ...own, port: p.port ?? 0 },
+    ...(p.tcp?.backends ?? []),
+    ...backendsOf([p.routes, ...Object.values(p.consumerRoutes ?? {})]),
+  ]);
 }
 
 export function serviceConfig(world: World, s: ServiceFacts, gateway: GatewayFacts): NamedConfig {
@@ -97,7 +77,7 @@ export function serviceConfig(world: World, s: ServiceFacts, gateway: GatewayFac
       hostname,
       gateway: key,
       ports,
-      clusters: clusters(world, own, ports, gateway.namespace),
+      clusters: clustersOf(world, destinations(own, ports), gateway.namespace),
       ...securityFor(world, s, key),
       // On by default, unlike Istio's: the application may know who called (issue 5.5).
       forwardClientCert: xfcc?.toLowerCase() !== 'false',
@@ -114,5 +94,6 @@ export function serviceConfigs(world: World): NamedConfig[] {
     if (binding.kind === 'none' || !binding.gateway) continue;
     out.push(serviceConfig(world, s, binding.gateway));
   }
+  out.push(...ingressConfigs(world));
   return out.toSorted((a, b) => (a.name < b.name ? -1 : 1));
 }

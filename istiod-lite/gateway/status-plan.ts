@@ -1,65 +1,18 @@
-// What status says of Gateways, classes, services, policies and routes (control-plane.md 3.8, 6.4, 6.5;
+// What status says of classes, services, policies and routes (control-plane.md 3.8, 6.4, 6.5;
 // waypoint-l7.md 3.12). Pure: the status now and the time are arguments; no change = `undefined`.
-import type { AuthorizationPolicyFacts, Condition, ServiceFacts } from '../cluster/index.ts';
+import type { AuthorizationPolicyFacts, ServiceFacts } from '../cluster/index.ts';
 import { field, list, readConditions, text } from '../cluster/index.ts';
 import { unknownKeys } from './access.ts';
 import { attachedRoutes, isServiceParent } from './attach.ts';
-import { addressOf, bindService, hasEndpoint, hbonePort, type World } from './binding.ts';
-import { generatedName, isManual, isWaypoint } from './deploy-plan.ts';
+import { addressOf, bindService, type World } from './binding.ts';
+import { no, settle, type Wanted, yes } from './conditions.ts';
 import { waypointLabel } from './gateway-state.ts';
-import { type ClassSpec, gatewayController, meshController, specOfController } from './names.ts';
-import type { ClassFacts, GatewayFacts, ListenerFacts, ParentRef, RouteFacts } from './objects.ts';
+import { attach, isGatewayParent, isIngress } from './listeners.ts';
+import { gatewayController, meshController, specOfController } from './names.ts';
+import type { ClassFacts, GatewayFacts, ParentRef, RouteFacts } from './objects.ts';
 import { readRule, type RuleNotes } from './route-rules.ts';
 import { providerFault } from './security.ts';
 import { isClassRef, isGatewayRef, isServiceRef, type TargetRef } from './targets.ts';
-
-export interface Wanted {
-  readonly type: string;
-  readonly status: 'True' | 'False' | 'Unknown';
-  readonly reason: string;
-  readonly message: string;
-}
-
-const yes = (type: string, reason: string, message: string): Wanted => ({
-  type,
-  status: 'True',
-  reason,
-  message,
-});
-const no = (type: string, reason: string, message: string): Wanted => ({
-  type,
-  status: 'False',
-  reason,
-  message,
-});
-
-const same = (old: Condition, w: Wanted, generation: number): boolean =>
-  old.status === w.status &&
-  old.reason === w.reason &&
-  old.message === w.message &&
-  old.observedGeneration === generation;
-
-/** The whole list: ours replaced, those of others kept. `undefined` = as it is. */
-export function settle(
-  old: readonly Condition[],
-  wanted: readonly Wanted[],
-  generation: number,
-  now: string,
-  dropped: readonly string[] = [],
-): Condition[] | undefined {
-  const made = wanted.map((w): Condition => {
-    const before = old.find((c) => c.type === w.type);
-    const kept = before?.status === w.status ? before.lastTransitionTime : now;
-    return { ...w, observedGeneration: generation, lastTransitionTime: kept };
-  });
-  const others = old.filter(
-    (c) => !made.some((m) => m.type === c.type) && !dropped.includes(c.type),
-  );
-  const unchanged =
-    others.length + made.length === old.length &&
-    wanted.every((w) => old.some((c) => c.type === w.type && same(c, w, generation)));
-  return unchanged ? undefined : [...others, ...made];
-}
 
 export function classStatus(c: ClassFacts, now: string): object | undefined {
   if (!specOfController(c.controllerName)) return undefined;
@@ -86,134 +39,6 @@ export function serviceStatus(world: World, s: ServiceFacts, now: string): objec
           ];
   const conditions = settle(old, wanted, s.generation, now, wanted.length > 0 ? [] : [type]);
   return conditions && { conditions };
-}
-
-// --- Gateways
-
-function programmed(world: World, g: GatewayFacts, spec: ClassSpec): { ok: boolean; w: Wanted } {
-  const name = isManual(g) ? (g.addresses[0]?.value ?? '') : generatedName(g, spec);
-  const host = isManual(g) ? name : `${name}.${g.namespace}.svc.${world.settings.clusterDomain}`;
-  const service = isManual(g) ? undefined : world.cluster.services.get(g.namespace, name);
-  const failed = 'Failed to assign to any requested addresses';
-  if (!isManual(g) && !service) {
-    return {
-      ok: false,
-      w: no('Programmed', 'AddressNotUsable', `${failed}: hostname "${host}" not found`),
-    };
-  }
-  const port = isWaypoint(spec) ? hbonePort : (g.listeners[0]?.port ?? 80);
-  if (hasEndpoint(world.cluster, g, name) || g.status.addresses.length > 0) {
-    const text = `Resource programmed, assigned to service(s) ${host}:${port}`;
-    return { ok: true, w: yes('Programmed', 'Programmed', text) };
-  }
-  const why = `no instances found for hostname "${host}"`;
-  return { ok: false, w: no('Programmed', 'AddressNotAssigned', `${failed}: ${why}`) };
-}
-
-function addresses(
-  world: World,
-  g: GatewayFacts,
-  spec: ClassSpec,
-): { type: string; value: string }[] {
-  const name = generatedName(g, spec);
-  const service = world.cluster.services.get(g.namespace, name);
-  const host = `${name}.${g.namespace}.svc.${world.settings.clusterDomain}`;
-  const hostname = { type: 'Hostname', value: host };
-  if (!isWaypoint(spec)) return [hostname];
-  const ips = (service?.clusterIps ?? []).map((value) => ({ type: 'IPAddress', value }));
-  return [...ips, hostname];
-}
-
-function listenerFault(spec: ClassSpec, l: ListenerFacts): string | undefined {
-  if (!isWaypoint(spec)) {
-    return l.protocol === 'HBONE'
-      ? 'protocol "HBONE" is only supported for waypoint proxies'
-      : undefined;
-  }
-  return l.port === hbonePort && l.protocol === 'HBONE'
-    ? undefined
-    : `Expected a single listener on port ${hbonePort} with protocol "HBONE"`;
-}
-
-const routeKinds: Readonly<Record<string, readonly string[]>> = {
-  HTTP: ['HTTPRoute', 'GRPCRoute'],
-  HTTPS: ['HTTPRoute', 'GRPCRoute'],
-  TCP: ['TCPRoute'],
-  TLS: ['TLSRoute'],
-};
-
-const fine = 'No errors found';
-
-function attachedCount(world: World, g: GatewayFacts): number {
-  return [...world.gateways.routes.values()].filter((r) =>
-    r.parents.some(
-      (p) =>
-        p.kind === 'Gateway' && p.name === g.name && (p.namespace || r.namespace) === g.namespace,
-    ),
-  ).length;
-}
-
-function listenerStatus(
-  world: World,
-  g: GatewayFacts,
-  spec: ClassSpec,
-  now: string,
-  changed: () => void,
-) {
-  return g.listeners.map((l) => {
-    const fault = listenerFault(spec, l);
-    const old = g.status.listeners.find((x) => x.name === l.name)?.conditions ?? [];
-    const wanted = [
-      fault === undefined
-        ? yes('Accepted', 'Accepted', fine)
-        : no('Accepted', 'UnsupportedProtocol', fault),
-      no('Conflicted', 'NoConflicts', fine),
-      fault === undefined
-        ? yes('Programmed', 'Programmed', fine)
-        : no('Programmed', 'Invalid', fault),
-      yes('ResolvedRefs', 'ResolvedRefs', fine),
-    ];
-    const conditions = settle(old, wanted, g.generation, now);
-    if (conditions) changed();
-    return {
-      name: l.name,
-      attachedRoutes: attachedCount(world, g),
-      supportedKinds: (routeKinds[l.protocol] ?? []).map((kind) => ({
-        group: 'gateway.networking.k8s.io',
-        kind,
-      })),
-      conditions: conditions ?? old,
-    };
-  });
-}
-
-function parametersFault(g: GatewayFacts): string | undefined {
-  const p = g.parametersRef;
-  if (!p || ((p.group === '' || p.group === 'core') && p.kind === 'ConfigMap')) return undefined;
-  return `Unsupported parametersRef group/kind ${p.group}/${p.kind}, only ConfigMap is supported`;
-}
-
-export function gatewayStatus(world: World, g: GatewayFacts, now: string): object | undefined {
-  const spec = specOfController(world.gateways.controllerOf(g));
-  if (!spec) return undefined;
-  let differs = false;
-  const changed = (): void => {
-    differs = true;
-  };
-  const fault = parametersFault(g);
-  const { ok, w } = programmed(world, g, spec);
-  const wanted = [
-    fault === undefined
-      ? yes('Accepted', 'Accepted', 'Resource accepted')
-      : no('Accepted', 'InvalidParameters', fault),
-    w,
-  ];
-  const conditions = settle(g.status.conditions, wanted, g.generation, now);
-  const listeners = listenerStatus(world, g, spec, now, changed);
-  const give = ok && !isManual(g) ? addresses(world, g, spec) : g.status.addresses;
-  if (JSON.stringify(give) !== JSON.stringify(g.status.addresses)) changed();
-  if (!conditions && !differs && listeners.length === g.status.listeners.length) return undefined;
-  return { addresses: give, conditions: conditions ?? g.status.conditions, listeners };
 }
 
 // --- policies
@@ -338,6 +163,31 @@ function parentConditions(
   return [yes('Accepted', 'Accepted', 'Route was valid'), refs, waypoints];
 }
 
+/** The Gateway of class istio that a parentRef means. */
+function ingressOf(world: World, route: RouteFacts, p: ParentRef): GatewayFacts | undefined {
+  if (!isGatewayParent(p)) return undefined;
+  const g = world.gateways.gateways.get(`${p.namespace || route.namespace}/${p.name}`);
+  return g && isIngress(world, g) ? g : undefined;
+}
+
+function gatewayConditions(
+  world: World,
+  route: RouteFacts,
+  p: ParentRef,
+  g: GatewayFacts,
+): Wanted[] {
+  const found = attach(world, g, route, p);
+  const [first] = notesOf({ ...world, grantsNeeded: true }, route);
+  return [
+    'attached' in found
+      ? yes('Accepted', 'Accepted', 'Route was valid')
+      : no('Accepted', found.reason, found.message),
+    first
+      ? no('ResolvedRefs', first.reason, first.message)
+      : yes('ResolvedRefs', 'ResolvedRefs', 'All references resolved'),
+  ];
+}
+
 function notesOf(world: World, route: RouteFacts): RuleNotes {
   const notes: RuleNotes = [];
   for (const [i, rule] of route.rules.entries()) readRule(world, route, rule, i, notes);
@@ -354,15 +204,15 @@ export function routeStatus(world: World, route: RouteFacts, now: string): objec
       .join();
   const isMine = (e: unknown): boolean => text(field(e, 'controllerName')) === gatewayController;
   const mine = route.statusParents.filter(isMine);
-  const entries = route.parents.filter(isServiceParent).map((p) => {
+  const parents = route.parents.flatMap((p) => {
+    const g = ingressOf(world, route, p);
+    if (g) return [{ p, wanted: gatewayConditions(world, route, p, g) }];
+    return isServiceParent(p) ? [{ p, wanted: parentConditions(world, route, p, notes) }] : [];
+  });
+  const entries = parents.map(({ p, wanted }) => {
     const old = mine.find((e) => keyOf(field(e, 'parentRef')) === keyOf(p.raw));
     const before = readConditions({ metadata: { name: '' }, status: old });
-    const conditions = settle(
-      before,
-      parentConditions(world, route, p, notes),
-      route.generation,
-      now,
-    );
+    const conditions = settle(before, wanted, route.generation, now);
     if (conditions || old === undefined) changed = true;
     return {
       parentRef: p.raw,

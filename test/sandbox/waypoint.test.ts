@@ -1,6 +1,7 @@
 // The tutorial's L7 steps, as typed: a waypoint by command, policy by path and method, a canary by weights, and
 // back to L4. Real processes, real capture, real TLS.
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
 import { generateKeyPairSync } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -91,6 +92,54 @@ describe('waypoint', () => {
     await s.world.applyText(ztunnelPolicy('curl'), 'l4');
   });
   after(() => s.stop());
+
+  /** kubectl as typed, which must succeed. */
+  const typed = async (command: string): Promise<string> => {
+    const ran = await s.run('kubectl', ...command.split(' '));
+    assert.equal(ran.code, 0, ran.err);
+    return ran.out;
+  };
+
+  test('4 5 6 7 11 a gateway from outside: applied, annotated, shown, forwarded to, and let in by name', async () => {
+    const folder = join(import.meta.dirname, '../../samples/bookinfo');
+    await typed(`apply -f ${folder}/gateway-api/bookinfo-gateway.yaml`);
+    await typed(
+      'annotate gateway bookinfo-gateway networking.istio.io/service-type=ClusterIP --namespace=default',
+    );
+    const row =
+      /^bookinfo-gateway +istio +bookinfo-gateway-istio\.default\.svc\.cluster\.local +True +/m;
+    await s.world.until('the gateway', 20_000, async () => row.test(await typed('get gateway')));
+    const service = await s.world.kube.get(resources.services, 'default', 'bookinfo-gateway-istio');
+    assert.equal((service?.['spec'] as { type: string }).type, 'ClusterIP');
+    const forward = spawn('kubectl', ['port-forward', 'svc/bookinfo-gateway-istio', ':80'], {
+      env: { ...process.env, KUBECONFIG: join(s.dir, 'kubeconfig') },
+      stdio: ['ignore', 'pipe', 'ignore'],
+    });
+    try {
+      let told = '';
+      forward.stdout.on('data', (chunk: Buffer) => (told += chunk.toString()));
+      const port = await s.world.until('the forwarding', 10_000, () =>
+        Promise.resolve(/127\.0\.0\.1:(\d+)/.exec(told)?.[1]),
+      );
+      const get = (path: string): Promise<Response> => fetch(`http://localhost:${port}${path}`);
+      // Only curl is let in: the gateway has an identity of its own, and no way around it.
+      await s.world.until(
+        'a refusal',
+        10_000,
+        async () => (await get('/productpage')).status === 503,
+      );
+      await s.world.applyText(ztunnelPolicy('curl', 'bookinfo-gateway-istio'), 'l4');
+      const shown = await s.world.until('the page', 10_000, async () => {
+        const answer = await get('/productpage');
+        return answer.status === 200 ? answer.text() : undefined;
+      });
+      assert.match(shown, /<title>Simple Bookstore App<\/title>/);
+      assert.equal((await get('/health')).status, 404);
+    } finally {
+      forward.kill();
+    }
+    await typed(`delete -f ${folder}/gateway-api/bookinfo-gateway.yaml`);
+  });
 
   test('13 14 apply, wait, enrol: the Gateway is programmed and the services are bound', async () => {
     const applied = await s.ctl('waypoint', 'apply', '--enroll-namespace', '--wait');

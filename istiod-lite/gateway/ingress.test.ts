@@ -1,0 +1,499 @@
+// Ingress gateways: listeners, routes attached to them, what their pods are told, and what status says (Gateway API;
+// control-plane.md 6.4, 6.6). Rows of conformance carry the upstream tests' names.
+import assert from 'node:assert/strict';
+import { before, describe, test } from 'node:test';
+import { createCa, type CertificateAuthority } from '../../certs/index.ts';
+import type { KubeObject } from '../../core/kube/index.ts';
+import { systemClock } from '../../core/runtime/index.ts';
+import { ClusterState, type Kind, nothingTouched } from '../cluster/index.ts';
+import { withWaypoints, type World } from './binding.ts';
+import { planDeployment } from './deploy-plan.ts';
+import { gatewayStatus } from './gateway-status.ts';
+import { type GatewayKind, GatewayState } from './gateway-state.ts';
+import { readGateway, readRoute } from './objects.ts';
+import { serviceConfigs } from './service-config.ts';
+import { routeStatus } from './status-plan.ts';
+
+const settings = {
+  clusterId: 'Kubernetes',
+  trustDomain: 'cluster.local',
+  clusterDomain: 'cluster.local',
+  rootNamespace: 'istio-system',
+  network: '',
+};
+const now = '2026-01-01T00:00:00Z';
+
+const object = (kind: string, name: string, more: object = {}, meta: object = {}): KubeObject => ({
+  kind,
+  metadata: { name, namespace: 'shop', uid: `uid-${name}`, generation: 1, ...meta },
+  ...more,
+});
+const namespace = (name: string, labels: object = {}): KubeObject => ({
+  kind: 'Namespace',
+  metadata: { name, labels: labels as Record<string, string> },
+});
+const service = (name: string, ns = 'shop', more: object = {}): KubeObject =>
+  object(
+    'Service',
+    name,
+    { spec: { clusterIP: '10.0.0.9', ports: [{ name: 'http', port: 80 }], ...more } },
+    { namespace: ns },
+  );
+const gateway = (...listeners: object[]): KubeObject =>
+  object('Gateway', 'edge', { spec: { gatewayClassName: 'istio', listeners } });
+const http = (more: object = {}): object => ({ name: 'http', port: 80, protocol: 'HTTP', ...more });
+const https = (more: object = {}, tls: object = {}): object => ({
+  name: 'https',
+  port: 443,
+  protocol: 'HTTPS',
+  tls: { mode: 'Terminate', certificateRefs: [{ name: 'pair' }], ...tls },
+  ...more,
+});
+const route = (spec: object = {}, meta: object = {}, kind = 'HTTPRoute'): KubeObject =>
+  object(
+    kind,
+    'r',
+    {
+      spec: {
+        parentRefs: [{ name: 'edge', namespace: 'shop' }],
+        rules: [{ backendRefs: [{ name: 'web', port: 80 }] }],
+        ...spec,
+      },
+    },
+    meta,
+  );
+const grant = (from: object, to: object, ns = 'other'): KubeObject =>
+  object(
+    'ReferenceGrant',
+    'g',
+    {
+      spec: { from: [{ group: 'gateway.networking.k8s.io', ...from }], to: [{ group: '', ...to }] },
+    },
+    { namespace: ns },
+  );
+const klass: KubeObject = {
+  kind: 'GatewayClass',
+  metadata: { name: 'istio' },
+  spec: { controllerName: 'istio.io/gateway-controller' },
+};
+
+const meshKinds = new Set(['Namespace', 'Service', 'EndpointSlice', 'AuthorizationPolicy']);
+
+function world(...objects: readonly KubeObject[]): World {
+  const cluster = new ClusterState('istio-system', 'default');
+  const gateways = new GatewayState();
+  const base = [klass, namespace('shop'), namespace('other', { team: 'a' }), service('web')];
+  for (const o of [...base, ...objects]) {
+    const kind = o.kind ?? '';
+    if (meshKinds.has(kind)) cluster.apply(kind as Kind, 'ADDED', o, nothingTouched());
+    else gateways.apply(kind as GatewayKind, 'ADDED', o);
+  }
+  return { cluster, gateways, settings };
+}
+
+let ca: CertificateAuthority;
+const base64 = (s: string): string => Buffer.from(s).toString('base64');
+async function pair(name = 'pair', ns = 'shop', wrong = false): Promise<KubeObject> {
+  const make = () => ca.signServer({ dns: ['a'], ips: [], ttlSeconds: 3600 });
+  const [one, two] = [await make(), await make()];
+  const data = { 'tls.crt': base64(one.chainPem), 'tls.key': base64((wrong ? two : one).keyPem) };
+  return object('Secret', name, { type: 'kubernetes.io/tls', data }, { namespace: ns });
+}
+
+before(async () => {
+  ca = await createCa({ trustDomain: 'cluster.local', clock: systemClock });
+});
+
+interface Conditions {
+  readonly conditions: readonly { type: string; status: string; reason: string }[];
+}
+const reasons = (s: Conditions | undefined): Record<string, string> =>
+  Object.fromEntries((s?.conditions ?? []).map((c) => [c.type, `${c.status} ${c.reason}`]));
+
+interface GatewayStatus extends Conditions {
+  readonly addresses: unknown[];
+  readonly listeners: readonly (Conditions & {
+    name: string;
+    attachedRoutes: number;
+    supportedKinds: unknown[];
+  })[];
+}
+function statusOf(w: World): GatewayStatus {
+  const g = w.gateways.gateways.get('shop/edge');
+  assert.ok(g);
+  return gatewayStatus(w, g, now) as GatewayStatus;
+}
+function parentOf(w: World, o: KubeObject): Record<string, string> {
+  const facts = readRoute('HTTPRoute', o);
+  const status = routeStatus(w, facts, now) as { parents: Conditions[] } | undefined;
+  return reasons(status?.parents[0]);
+}
+const configOf = (w: World) => serviceConfigs(w).find((c) => c.gateway === 'shop/edge')?.config;
+
+describe('listeners', () => {
+  const good = {
+    Accepted: 'True Accepted',
+    Conflicted: 'False NoConflicts',
+    Programmed: 'True Programmed',
+    ResolvedRefs: 'True ResolvedRefs',
+  };
+  const rows: readonly (readonly [string, () => Promise<readonly KubeObject[]>, object])[] = [
+    ['plain HTTP', async () => [gateway(http())], good],
+    ['HTTPS with its Secret', async () => [gateway(https()), await pair()], good],
+    [
+      'GatewaySecretReferenceGrantSpecific: a Secret of another namespace with a grant',
+      async () => [
+        gateway(https({}, { certificateRefs: [{ name: 'pair', namespace: 'other' }] })),
+        await pair('pair', 'other'),
+        grant({ kind: 'Gateway', namespace: 'shop' }, { kind: 'Secret', name: 'pair' }),
+      ],
+      good,
+    ],
+    [
+      'GatewaySecretMissingReferenceGrant',
+      async () => [
+        gateway(https({}, { certificateRefs: [{ name: 'pair', namespace: 'other' }] })),
+        await pair('pair', 'other'),
+      ],
+      { ...good, Programmed: 'False Invalid', ResolvedRefs: 'False RefNotPermitted' },
+    ],
+    [
+      'GatewaySecretInvalidReferenceGrant: for another Secret, and another kind',
+      async () => [
+        gateway(https({}, { certificateRefs: [{ name: 'pair', namespace: 'other' }] })),
+        await pair('pair', 'other'),
+        grant({ kind: 'Gateway', namespace: 'shop' }, { kind: 'Secret', name: 'others' }),
+        grant({ kind: 'HTTPRoute', namespace: 'shop' }, { kind: 'Secret' }),
+      ],
+      { ...good, Programmed: 'False Invalid', ResolvedRefs: 'False RefNotPermitted' },
+    ],
+    [
+      'GatewayInvalidTLSConfiguration: no Secret',
+      async () => [gateway(https())],
+      { ...good, Programmed: 'False Invalid', ResolvedRefs: 'False InvalidCertificateRef' },
+    ],
+    [
+      'GatewayInvalidTLSConfiguration: the key of another certificate',
+      async () => [gateway(https()), await pair('pair', 'shop', true)],
+      { ...good, Programmed: 'False Invalid', ResolvedRefs: 'False InvalidCertificateRef' },
+    ],
+    [
+      'GatewayInvalidTLSConfiguration: no certificate reference',
+      async () => [gateway(https({}, { certificateRefs: [] }))],
+      { ...good, Programmed: 'False Invalid', ResolvedRefs: 'False InvalidCertificateRef' },
+    ],
+    [
+      'an option that is not understood is not left out in silence',
+      async () => [
+        gateway(https({}, { options: { 'gateway.istio.io/tls-terminate-mode': 'MUTUAL' } })),
+        await pair(),
+      ],
+      { ...good, Accepted: 'False UnsupportedValue', Programmed: 'False Invalid' },
+    ],
+    [
+      'GatewayInvalidRouteKind',
+      async () => [
+        gateway(http({ allowedRoutes: { kinds: [{ kind: 'HTTPRoute' }, { kind: 'BadRoute' }] } })),
+      ],
+      { ...good, ResolvedRefs: 'False InvalidRouteKinds' },
+    ],
+    [
+      'HBONE is for waypoints',
+      async () => [gateway({ name: 'mesh', port: 15008, protocol: 'HBONE' })],
+      { ...good, Accepted: 'False UnsupportedProtocol', Programmed: 'False Invalid' },
+    ],
+    [
+      'a port of the gateway itself',
+      async () => [gateway(http({ port: 15021 }))],
+      { ...good, Accepted: 'False PortUnavailable', Programmed: 'False Invalid' },
+    ],
+  ];
+  for (const [name, make, wanted] of rows) {
+    test(name, async () => {
+      const status = statusOf(world(...(await make())));
+      assert.deepEqual(reasons(status.listeners[0]), wanted);
+    });
+  }
+
+  test('of two with one port and hostname, or two protocols, the first is served', () => {
+    const w = world(
+      gateway(
+        http(),
+        http({ name: 'again' }),
+        { name: 'tcp', port: 80, protocol: 'TCP' },
+        http({ name: 'more', hostname: 'a.b' }),
+      ),
+    );
+    const status = statusOf(w);
+    assert.deepEqual(
+      status.listeners.map((l) => reasons(l)['Conflicted']),
+      ['False NoConflicts', 'True HostnameConflict', 'True ProtocolConflict', 'False NoConflicts'],
+    );
+    assert.equal(reasons(status)['Accepted'], 'True ListenersNotValid');
+    assert.deepEqual(
+      configOf(w)?.listeners?.map((l) => l.name),
+      ['http', 'more'],
+    );
+    assert.equal(reasons(statusOf(world(gateway(https()))))['Accepted'], 'False ListenersNotValid');
+  });
+
+  test('the Secret’s pair is told to the gateway’s pods alone, and nowhere else', async () => {
+    const w = world(gateway(https({ hostname: 'A.example.com' })), await pair());
+    const [l] = configOf(w)?.listeners ?? [];
+    assert.deepEqual([l?.hostname, l?.port, l?.bindPort], ['a.example.com', 443, 10_443]);
+    assert.match(l?.privateKey ?? '', /^-----BEGIN PRIVATE KEY-----/);
+    assert.doesNotMatch(JSON.stringify(statusOf(w)), /BEGIN/);
+  });
+});
+
+describe('routes of a Gateway', () => {
+  const ok = { Accepted: 'True Accepted', ResolvedRefs: 'True ResolvedRefs' };
+  const elsewhere = { namespace: 'other' };
+  const rows: readonly (readonly [string, readonly KubeObject[], object, string[]])[] = [
+    ['HTTPRouteSimpleSameNamespace', [gateway(http()), route()], ok, ['']],
+    [
+      'HTTPRouteListenerHostnameMatching: the narrower of both',
+      [
+        gateway(http({ hostname: '*.example.com' })),
+        route({ hostnames: ['a.example.com', '*.b.example.com', 'x.org'] }),
+      ],
+      ok,
+      ['*.b.example.com', 'a.example.com'],
+    ],
+    [
+      'HTTPRouteHostnameIntersection: nothing in common',
+      [gateway(http({ hostname: 'a.example.com' })), route({ hostnames: ['b.example.com'] })],
+      { ...ok, Accepted: 'False NoMatchingListenerHostname' },
+      [],
+    ],
+    [
+      'HTTPRouteInvalidParentRefNotMatchingSectionName',
+      [gateway(http()), route({ parentRefs: [{ name: 'edge', sectionName: 'none' }] })],
+      { ...ok, Accepted: 'False NoMatchingParent' },
+      [],
+    ],
+    [
+      'HTTPRouteInvalidParentRefNotMatchingListenerPort',
+      [gateway(http()), route({ parentRefs: [{ name: 'edge', port: 81 }] })],
+      { ...ok, Accepted: 'False NoMatchingParent' },
+      [],
+    ],
+    [
+      'HTTPRouteInvalidCrossNamespaceParentRef',
+      [gateway(http()), route({}, elsewhere), service('web', 'other')],
+      { ...ok, Accepted: 'False NotAllowedByListeners' },
+      [],
+    ],
+    [
+      'HTTPRouteCrossNamespace: from All',
+      [
+        gateway(http({ allowedRoutes: { namespaces: { from: 'All' } } })),
+        route({}, elsewhere),
+        service('web', 'other'),
+      ],
+      ok,
+      [''],
+    ],
+    [
+      'from Selector',
+      [
+        gateway(
+          http({
+            allowedRoutes: {
+              namespaces: { from: 'Selector', selector: { matchLabels: { team: 'a' } } },
+            },
+          }),
+        ),
+        route({}, elsewhere),
+        service('web', 'other'),
+      ],
+      ok,
+      [''],
+    ],
+    [
+      'a kind that the listener does not take',
+      [gateway(http({ allowedRoutes: { kinds: [{ kind: 'GRPCRoute' }] } })), route()],
+      { ...ok, Accepted: 'False NotAllowedByListeners' },
+      [],
+    ],
+    [
+      'HTTPRouteInvalidCrossNamespaceBackendRef',
+      [
+        gateway(http()),
+        route({ rules: [{ backendRefs: [{ name: 'web', namespace: 'other', port: 80 }] }] }),
+        service('web', 'other'),
+      ],
+      { ...ok, ResolvedRefs: 'False RefNotPermitted' },
+      [''],
+    ],
+    [
+      'HTTPRouteReferenceGrant',
+      [
+        gateway(http()),
+        route({ rules: [{ backendRefs: [{ name: 'web', namespace: 'other', port: 80 }] }] }),
+        service('web', 'other'),
+        grant({ kind: 'HTTPRoute', namespace: 'shop' }, { kind: 'Service' }),
+      ],
+      ok,
+      [''],
+    ],
+    [
+      'HTTPRouteInvalidReferenceGrant',
+      [
+        gateway(http()),
+        route({ rules: [{ backendRefs: [{ name: 'web', namespace: 'other', port: 80 }] }] }),
+        service('web', 'other'),
+        grant({ kind: 'HTTPRoute', namespace: 'elsewhere' }, { kind: 'Service' }),
+        grant({ kind: 'HTTPRoute', namespace: 'shop' }, { kind: 'Secret' }),
+        grant({ kind: 'HTTPRoute', namespace: 'shop' }, { kind: 'Service' }, 'shop'),
+      ],
+      { ...ok, ResolvedRefs: 'False RefNotPermitted' },
+      [''],
+    ],
+  ];
+  for (const [name, objects, wanted, hosts] of rows) {
+    test(name, () => {
+      const w = world(...objects);
+      const [given] = objects.filter((o) => o.kind === 'HTTPRoute');
+      assert.ok(given);
+      assert.deepEqual(parentOf(w, given), wanted);
+      const [l] = configOf(w)?.listeners ?? [];
+      assert.deepEqual(
+        (l?.hosts ?? []).map((h) => h.hostname),
+        hosts,
+      );
+      assert.equal(statusOf(w).listeners[0]?.attachedRoutes, hosts.length > 0 ? 1 : 0);
+    });
+  }
+
+  test('a backend without a grant keeps its share and answers 500', () => {
+    const refs = [
+      { name: 'web', port: 80 },
+      { name: 'web', namespace: 'other', port: 80 },
+    ];
+    const w = world(
+      gateway(http()),
+      route({ rules: [{ backendRefs: refs }] }),
+      service('web', 'other'),
+    );
+    const rule = configOf(w)?.listeners?.[0]?.hosts?.[0]?.routes?.rules?.[0];
+    assert.deepEqual(
+      rule?.backends?.map((b) => b.invalid === true),
+      [false, true],
+    );
+  });
+
+  test('a Gateway that is not ours gets no word of us', () => {
+    assert.deepEqual(parentOf(world(), route()), {});
+  });
+});
+
+describe('what a Gateway of class istio is served by', () => {
+  const plan = (annotations: object = {}) =>
+    planDeployment(
+      readGateway(
+        object('Gateway', 'edge', { spec: gateway(http(), https())['spec'] }, { annotations }),
+      ),
+      'istio.io/gateway-controller',
+      { spec: { template: { spec: { containers: [{ name: 'istio-proxy' }] } } } },
+      settings,
+    );
+
+  test('named after it, with ports that need no privileges in the pod', () => {
+    const made = plan();
+    assert.ok(made);
+    const { serviceAccount, deployment, service: s } = made;
+    assert.deepEqual(
+      [serviceAccount, deployment, s].map((o) => o.metadata.name),
+      ['edge-istio', 'edge-istio', 'edge-istio'],
+    );
+    const spec = s['spec'] as { type: string; ports: { port: number; targetPort?: number }[] };
+    assert.equal(spec.type, 'LoadBalancer');
+    assert.deepEqual(
+      spec.ports.map((p) => [p.port, p.targetPort]),
+      [
+        [15021, undefined],
+        [80, 10_080],
+        [443, 10_443],
+      ],
+    );
+    assert.match(JSON.stringify(deployment), /"GATEWAY_ROLE","value":"ingress"/);
+  });
+
+  test('networking.istio.io/service-type', () => {
+    const type = plan({ 'networking.istio.io/service-type': 'ClusterIP' })?.service['spec'];
+    assert.equal((type as { type: string }).type, 'ClusterIP');
+  });
+
+  const slice = object(
+    'EndpointSlice',
+    'edge-istio-1',
+    { endpoints: [{ addresses: ['10.1.0.1'], conditions: { ready: true } }], ports: [] },
+    { labels: { 'kubernetes.io/service-name': 'edge-istio' } },
+  );
+  const balanced = (ingress: object[]): KubeObject => ({
+    ...service('edge-istio', 'shop', { type: 'LoadBalancer' }),
+    status: { loadBalancer: { ingress } },
+  });
+  const host = { type: 'Hostname', value: 'edge-istio.shop.svc.cluster.local' };
+  const rows: readonly (readonly [string, KubeObject[], string, unknown[]])[] = [
+    ['no Service yet', [], 'False AddressNotUsable', []],
+    ['no ready pod', [service('edge-istio')], 'False AddressNotAssigned', []],
+    ['ClusterIP', [service('edge-istio'), slice], 'True Programmed', [host]],
+    ['a load balancer that is pending', [balanced([]), slice], 'False AddressNotAssigned', []],
+    [
+      'its address',
+      [balanced([{ ip: '192.0.2.1' }]), slice],
+      'True Programmed',
+      [{ type: 'IPAddress', value: '192.0.2.1' }],
+    ],
+    [
+      'its name',
+      [balanced([{ hostname: 'lb.example.com' }]), slice],
+      'True Programmed',
+      [{ type: 'Hostname', value: 'lb.example.com' }],
+    ],
+  ];
+  for (const [name, objects, wanted, addresses] of rows) {
+    test(`programmed: ${name}`, () => {
+      const status = statusOf(world(gateway(http()), ...objects));
+      assert.equal(reasons(status)['Programmed'], wanted);
+      assert.deepEqual(status.addresses, addresses);
+    });
+  }
+});
+
+describe('M17 istio.io/ingress-use-waypoint', () => {
+  const rows: readonly (readonly [string, string | undefined, string | undefined, boolean])[] = [
+    ['nothing', undefined, undefined, false],
+    ['on the service', 'true', undefined, true],
+    ['on the namespace', undefined, 'true', true],
+    ['the service says no', 'false', 'true', false],
+    ['what cannot be read on the service counts as no', 'maybe', 'true', false],
+  ];
+  for (const [name, own, above, wanted] of rows) {
+    test(`M17 ${name}: ${wanted}`, () => {
+      const labels = (v: string | undefined): object =>
+        v === undefined ? {} : { 'istio.io/ingress-use-waypoint': v };
+      const w = world(
+        namespace('shop', labels(above)),
+        object(
+          'Service',
+          'web',
+          { spec: service('web')['spec'] },
+          {
+            labels: { 'istio.io/use-waypoint': 'wp', ...labels(own) },
+          },
+        ),
+        object('AuthorizationPolicy', 'p', {
+          spec: { targetRefs: [{ kind: 'Service', name: 'web' }], rules: [{}] },
+        }),
+      );
+      const plain = { name: 'web', namespace: 'shop' } as Parameters<
+        typeof withWaypoints
+      >[1]['services'][number];
+      const { services } = withWaypoints(w, { services: [plain], workloads: [] });
+      assert.equal(services[0]?.ingressUseWaypoint === true, wanted);
+    });
+  }
+});
