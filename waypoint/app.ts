@@ -10,9 +10,9 @@ import { Accept } from './accept/accept.ts';
 import { type AdminServers, startAdmin } from './admin.ts';
 import type { WaypointConfig } from './config.ts';
 import type { WaypointContext } from './context.ts';
-import { Checks } from './http/external.ts';
 import { Http1 } from './http/serve-h1.ts';
 import { Http2 } from './http/serve-h2.ts';
+import { SideCalls } from './http/side-call.ts';
 import type { ServiceConfigs } from './l7/config-state.ts';
 import { Ingress } from './ingress/ingress.ts';
 import { declareMetrics } from './metrics.ts';
@@ -100,7 +100,7 @@ export async function startWaypoint(config: WaypointConfig, deps: WaypointDeps):
       self,
       identity,
     }),
-    checks: new Checks(),
+    sideCalls: new SideCalls(),
     draining: () => draining,
   };
   const http1 = new Http1(ctx);

@@ -3,7 +3,7 @@
 import type { Clock, Log, Random } from '../core/base/index.ts';
 import type { MeshView, SpiffeId, Workload } from '../core/model/index.ts';
 import type { WaypointConfig } from './config.ts';
-import type { Checks } from './http/external.ts';
+import type { SideCalls } from './http/side-call.ts';
 import type { ServiceConfigs } from './l7/config-state.ts';
 import type { Reports } from './report.ts';
 import type { OpenSockets } from './tunnel-socket.ts';
@@ -24,7 +24,7 @@ export interface WaypointContext {
   readonly clusters: Clusters;
   readonly sockets: OpenSockets;
   readonly reports: Reports;
-  readonly checks: Checks;
+  readonly sideCalls: SideCalls;
   /** True once a stop was asked for: answers close their connections. */
   readonly draining: () => boolean;
 }

@@ -61,20 +61,6 @@ const allowed: Extract<Verdict, { allow: true }> = {
 
 // --- gRPC
 
-/** Length-prefixed, not compressed. */
-export function frame(message: Uint8Array): Buffer {
-  const out = Buffer.alloc(5 + message.length);
-  out.writeUInt32BE(message.length, 1);
-  out.set(message, 5);
-  return out;
-}
-
-/** Exactly one message, or nothing. */
-export function unframe(bytes: Buffer): Buffer | undefined {
-  if (bytes.length < 5 || bytes[0] !== 0) return undefined;
-  return bytes.readUInt32BE(1) === bytes.length - 5 ? bytes.subarray(5) : undefined;
-}
-
 function joined(head: RequestHead): Record<string, string> {
   const all = new Map<string, string>([
     [':authority', head.authority],
