@@ -49,14 +49,15 @@ export class Applier {
     return { group, version, plural: hit.name, kind: hit.kind, namespaced: hit.namespaced };
   }
 
-  /** Creates or updates; the answer is the object as stored. */
-  async apply(object: KubeObject, namespace: string): Promise<KubeObject> {
+  /** Creates or updates; the answer is the object as stored, or as it would be in a dry run. */
+  async apply(object: KubeObject, namespace: string, dryRun = false): Promise<KubeObject> {
     const resource = await this.resourceOf(object);
     const where = resource.namespaced ? (object.metadata.namespace ?? namespace) : undefined;
     return this.#kube.patch(resource, where, object.metadata.name, object, {
       kind: 'apply',
       fieldManager: 'ambientctl',
       force: true,
+      dryRun,
     });
   }
 

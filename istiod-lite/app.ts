@@ -260,7 +260,7 @@ export async function startIstiodLite(config: IstiodConfig, deps: IstiodDeps): P
     kube,
     cluster,
     settings: config,
-    template: readTemplate(config.waypointTemplate),
+    template: readTemplate(config.waypointTemplate, config.waypointImage),
     clock,
     log: log.child('gateway'),
     blockedKeyAddresses: config.blockedKeyAddresses,

@@ -28,6 +28,8 @@ export interface IstiodConfig {
   readonly tokenAudiences: readonly string[];
   /** Files: a Deployment, then merge patches over it. */
   readonly waypointTemplate: readonly string[];
+  /** Empty = the template's. */
+  readonly waypointImage: string;
   /** Blocks that key sets of token issuers are never fetched from. */
   readonly blockedKeyAddresses: readonly string[];
   readonly debounceQuietMs: number;
@@ -113,6 +115,7 @@ function read(r: EnvReader): IstiodConfig {
       ['169.254.0.0/16', 'fe80::/10'],
       'Address blocks that key sets (jwksUri) are never fetched from.',
     ),
+    waypointImage: r.text('WAYPOINT_IMAGE', '', 'Image of waypoints; empty = the template’s.'),
     debounceQuietMs: r.duration(
       'PILOT_DEBOUNCE_AFTER',
       100,

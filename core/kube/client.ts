@@ -86,6 +86,7 @@ export async function connectKube(options: KubeOptions): Promise<KubeClient> {
       const q = query({
         fieldManager: how.fieldManager,
         force: how.force === true ? 'true' : undefined,
+        dryRun: how.dryRun === true ? 'All' : undefined,
       });
       const path = resourcePath(r, namespace, name, how.subresource) + q;
       return (await rest.json('PATCH', path, patch, patchTypes[how.kind])) as KubeObject;

@@ -237,7 +237,11 @@ function describe(s: CaSource): Record<string, unknown> {
 }
 
 const secretOf = (namespace: string, m: CaMaterial): KubeObject => ({
-  metadata: { name: selfSignedName, namespace, labels: { 'istio.io/config': 'true' } },
+  metadata: {
+    name: selfSignedName,
+    namespace,
+    labels: { 'istio.io/config': 'true', 'app.kubernetes.io/part-of': 'ambient-lite' },
+  },
   type: 'istio.io/ca-root',
   data: toData(m),
 });

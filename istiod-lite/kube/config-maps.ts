@@ -86,7 +86,11 @@ export class NamespaceConfigMaps {
   async #write(namespace: string, text: string): Promise<void> {
     const { name, key } = this.#what;
     const object: KubeObject = {
-      metadata: { name, namespace, labels: { 'istio.io/config': 'true' } },
+      metadata: {
+        name,
+        namespace,
+        labels: { 'istio.io/config': 'true', 'app.kubernetes.io/part-of': 'ambient-lite' },
+      },
       data: { [key]: text },
     };
     try {

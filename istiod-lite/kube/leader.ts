@@ -102,7 +102,8 @@ export class Leader {
       renewTime: time,
       acquireTime: time,
     };
-    const metadata = { name: leaseName, namespace };
+    const labels = { 'app.kubernetes.io/part-of': 'ambient-lite' };
+    const metadata = { name: leaseName, namespace, labels };
     const { seen } = this.#state;
     const object = seen
       ? await kube.replace(resources.leases, {

@@ -6,8 +6,8 @@ import { mergeJson, type Template } from '../gateway/index.ts';
 
 const packageRoot = join(import.meta.dirname, '../..');
 
-/** Throws with the file's name if one cannot be read. */
-export function readTemplate(files: readonly string[]): Template {
+/** Throws with the file's name if one cannot be read. A given image takes the place of the first container's. */
+export function readTemplate(files: readonly string[], image = ''): Template {
   const parts = files.map((file): unknown => {
     try {
       return parse(readFileSync(isAbsolute(file) ? file : join(packageRoot, file), 'utf8'));
@@ -15,5 +15,11 @@ export function readTemplate(files: readonly string[]): Template {
       throw new Error(`cannot read the waypoint template ${file}`, { cause: error });
     }
   });
-  return parts.reduce<unknown>((all, part) => mergeJson(all, part), {}) as Template;
+  const template = parts.reduce<unknown>((all, part) => mergeJson(all, part), {}) as Template;
+  const pod = template['spec'] as
+    | { template?: { spec?: { containers?: { image?: string }[] } } }
+    | undefined;
+  const container = pod?.template?.spec?.containers?.[0];
+  if (image !== '' && container) container.image = image;
+  return template;
 }

@@ -164,8 +164,11 @@ function admit(
   if (old) keepAssigned(target.info, old, value);
   fillDefaults(value);
   const name = text(record(value['metadata'])['name']) || (target.name ?? '');
-  const named = new Set(faults.map((f) => f.field));
-  const all = [...faults, ...objectFaults(target.info, value).filter((f) => !named.has(f.field))];
+  // What such a write says of a status that has its own path is not taken, so it is not judged either.
+  const apart = target.info.subresources.includes('status');
+  const own = apart ? faults.filter((f) => !f.field.startsWith('status.')) : faults;
+  const named = new Set(own.map((f) => f.field));
+  const all = [...own, ...objectFaults(target.info, value).filter((f) => !named.has(f.field))];
   if (all.length > 0) throw invalid(target.info, name, all);
   return { object: value as unknown as KubeObject, warnings };
 }
@@ -180,6 +183,6 @@ function keepAssigned(info: ResourceInfo, old: KubeObject, value: MutableJson): 
 function carry(old: KubeObject, value: MutableJson, fields: readonly string[]): void {
   const before = record(old['spec']);
   const spec = { ...record(value['spec']) };
-  for (const field of fields) spec[field] ??= before[field];
+  for (const field of fields) if (Object.hasOwn(before, field)) spec[field] ??= before[field];
   value['spec'] = spec;
 }

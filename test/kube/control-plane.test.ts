@@ -2,8 +2,10 @@
 // kinds, leads, issues, watches, writes, and lives through what happens to clusters (checklist K*, F46, F47).
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
+import { caProfile, makeCert, type TestCert } from '../../certs/testkit.ts';
 import { type KubeObject, type Resource, resources } from '../../core/kube/index.ts';
 import { RpcError } from '../../core/rpc/index.ts';
+import { systemClock } from '../../core/runtime/index.ts';
 import { type ApiServer, apiServers, startApiServer } from '../kit/api-server.ts';
 import { eventually } from '../kit/eventually.ts';
 import {
@@ -80,10 +82,34 @@ metadata: {name: web, namespace: shop}
 spec: {hosts: [nowhere.shop.svc.cluster.local], http: [{route: [{destination: {host: web}}]}]}
 ---
 apiVersion: security.istio.io/v1
+kind: RequestAuthentication
+metadata: {name: jwt, namespace: shop}
+spec:
+  targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: waypoint}]
+  jwtRules: [{issuer: "https://issuer.example", jwks: '{"keys": []}'}]
+---
+apiVersion: security.istio.io/v1
 kind: AuthorizationPolicy
 metadata: {name: l4, namespace: shop}
 spec: {action: DENY, rules: [{from: [{source: {principals: ["cluster.local/ns/shop/sa/bad"]}}]}]}
 `;
+
+interface Rule {
+  readonly apiGroups: readonly string[];
+  readonly resources: readonly string[];
+  readonly verbs: readonly string[];
+}
+
+/** `verb group/resource` of every right. */
+const rightsOf = (role: KubeObject): string[] =>
+  (role['rules'] as Rule[]).flatMap((r) =>
+    r.apiGroups.flatMap((g) =>
+      r.resources.flatMap((what) => r.verbs.map((verb) => `${verb} ${g}/${what}`)),
+    ),
+  );
+
+const day = 24 * 3600 * 1000;
+const b64 = (text: string): string => Buffer.from(text).toString('base64');
 
 const conditionsOf = (o: KubeObject | undefined): string[] => {
   const status = (o?.['status'] ?? {}) as {
@@ -97,6 +123,7 @@ const conditionsOf = (o: KubeObject | undefined): string[] => {
 for (const { kind, skip } of apiServers) {
   describe(`the control plane at ${kind}`, { skip, timeout: 240_000 }, () => {
     let api: ApiServer;
+    let ending: TestCert;
     const replicas = new Map<string, IstiodProcess>();
     const one = (): IstiodProcess => {
       const [first] = replicas.values();
@@ -134,6 +161,20 @@ for (const { kind, skip } of apiServers) {
         /^(ServiceAccount|(Cluster)?Role(Binding)?)$/.test(o.kind ?? ''),
       );
       await applyObjects(api, [...base, ...rights]);
+      ending = await makeCert(undefined, {
+        profile: caProfile(),
+        subject: 'O=cluster.local',
+        notBeforeMs: systemClock.now() - 99 * day,
+        notAfterMs: systemClock.now() + day,
+      });
+      const data = {
+        'ca-cert.pem': b64(ending.pem),
+        'ca-key.pem': b64(ending.keyPem),
+        'cert-chain.pem': '',
+        'root-cert.pem': b64(ending.pem),
+      };
+      const metadata = { name: 'istio-ca-secret', namespace: 'istio-system' };
+      await api.kube.create(resources.secrets, { metadata, type: 'istio.io/ca-root', data });
       await applyYaml(api, world);
     });
     after(async () => {
@@ -145,6 +186,17 @@ for (const { kind, skip } of apiServers) {
       await start('istiod-a');
       await eventually(async () => (await holder()) === 'istiod-a', 'the first leads', 20_000);
       await knows('Kubernetes//Pod/shop/web-0');
+    });
+
+    test('renews a root of its own that is about to end', async () => {
+      const pem = await eventually(async () => {
+        const secret = await api.kube.get(resources.secrets, 'istio-system', 'istio-ca-secret');
+        const text =
+          (secret?.['data'] as Record<string, string> | undefined)?.['ca-cert.pem'] ?? '';
+        return text !== '' && text !== b64(ending.pem) && text;
+      }, 'a new root');
+      const now = Buffer.from(pem, 'base64').toString('utf8');
+      await eventually(async () => (await rootOf('shop')).includes(now.trim()), 'it is published');
     });
 
     test('puts the root certificate into every namespace, and again when somebody takes it away', async () => {
@@ -254,6 +306,49 @@ spec: {}`,
       assert.ok(data);
       await api.kube.remove(resources.secrets, 'istio-system', 'istio-ca-secret');
       assert.deepEqual(await eventually(read, 'the Secret is back'), data);
+    });
+
+    const real = kind === 'kube-apiserver' ? false : 'the sandbox asks for no rights';
+    test('each right of the account was used above, and none was missing', { skip: real }, () => {
+      const rights = objectsOf('base/istiod.yaml').flatMap((o) =>
+        o.kind?.endsWith('Role') ? rightsOf(o) : [],
+      );
+      const used = new Set<string>();
+      const refused = new Set<string>();
+      for (const { user, verb, objectRef: r, responseStatus } of api.audit()) {
+        if (user?.username !== 'system:serviceaccount:istio-system:istiod' || !r) continue;
+        const resource = `${r.resource ?? ''}${r.subresource ? `/${r.subresource}` : ''}`;
+        const what = `${r.apiGroup ?? ''}/${resource}`;
+        const { code } = responseStatus ?? {};
+        if (code === 403) refused.add(`${verb} ${what} ${r.namespace ?? ''}/${r.name ?? ''}`);
+        else used.add(`${verb} ${what}`);
+        // Server-side apply of what is not there asks for both.
+        if (verb === 'patch' && code === 201) used.add(`create ${what}`);
+      }
+      assert.deepEqual([...refused], [], 'requests without a right');
+      assert.deepEqual(
+        rights.filter((r) => !used.has(r)),
+        [],
+        'rights without a request',
+      );
+    });
+
+    test('without the right to review tokens nobody gets a certificate', {
+      skip: real,
+    }, async () => {
+      const [role] = objectsOf('base/istiod.yaml').filter((o) => o.kind === 'ClusterRole');
+      assert.ok(role);
+      const rules = (role['rules'] as Rule[]).filter((r) => !r.resources.includes('tokenreviews'));
+      await applyObjects(api, [{ ...role, rules }]);
+      const token = await api.token('istio-system', 'ztunnel', { audience: 'istio-ca' });
+      await eventually(
+        () =>
+          certificate(api, one(), token).then(
+            () => false,
+            (e: unknown) => e instanceof RpcError,
+          ),
+        'refused',
+      );
     });
   });
 }

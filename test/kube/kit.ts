@@ -115,7 +115,7 @@ export async function certificate(
 ): Promise<readonly string[]> {
   const map = await api.kube.get(resources.configMaps, 'istio-system', 'istio-ca-root-cert');
   const pem = (map?.['data'] as Record<string, string> | undefined)?.['root-cert.pem'] ?? '';
-  const channel = await openChannel({
+  const channel = openChannel({
     address: `${istiod.address}:15012`,
     roots: () => pem,
     serverName: 'istiod.istio-system.svc',

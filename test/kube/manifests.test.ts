@@ -26,7 +26,11 @@ for (const { kind, skip } of apiServers) {
       });
     const accepted = async (folder: string, ...flags: string[]): Promise<void> => {
       const { code, err } = await kubectl(
-        ...['apply', '--server-side', '-k', join(manifests, folder), ...flags],
+        'apply',
+        '--server-side',
+        '-k',
+        join(manifests, folder),
+        ...flags,
       );
       assert.deepEqual({ code, err }, { code: 0, err: '' });
     };
