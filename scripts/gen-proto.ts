@@ -21,7 +21,7 @@ const tsName = (o: protobuf.ReflectionObject): string =>
     .split('.')
     .filter(
       (p) =>
-        !/^(google|protobuf|rpc|istio|workload|security|envoy|service|discovery|v3|v1|auth|zds|ambientlite|waypoint)$/.test(
+        !/^(google|protobuf|rpc|istio|workload|security|envoy|service|discovery|v3|v1|auth|zds|ambientlite|waypoint|ratelimit)$/.test(
           p,
         ),
     )
@@ -36,6 +36,7 @@ function uniqueNames(all: readonly protobuf.ReflectionObject[]): Map<string, str
     'google.protobuf': 'Google',
     'google.rpc': 'Rpc',
     'envoy.service.auth.v3': 'Check',
+    'envoy.service.ratelimit.v3': 'Shared',
     'envoy.service.discovery.v3': 'Xds',
     'istio.v1.auth': '',
     'ambientlite.waypoint.v1': 'L7',

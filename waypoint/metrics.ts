@@ -16,6 +16,7 @@ export interface WaypointMetrics {
   readonly ejections: Counter;
   readonly handshakes: Counter;
   readonly checks: Counter;
+  readonly rateLimits: Counter;
 }
 
 const buckets = [
@@ -75,6 +76,11 @@ export function declareMetrics(metrics: Metrics, version: string): WaypointMetri
       name: 'ambient_waypoint_checks_total',
       help: 'Questions to external authorizers, by what came of them: allowed, denied, failed-open, failed-closed',
       labels: ['provider', 'outcome'],
+    }),
+    rateLimits: metrics.counter({
+      name: 'ambient_waypoint_rate_limits_total',
+      help: 'Requests under a limit, by what came of them: ok, limited, would-limit, error',
+      labels: ['policy', 'limit', 'outcome'],
     }),
     handshakes: metrics.counter({
       name: 'ambient_tls_handshakes_total',

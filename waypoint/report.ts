@@ -12,7 +12,7 @@ import { tcpLabels, type Workload, workloadSpiffeId } from '../core/model/index.
 import type { Exchange, L7Connection } from './http/exchange.ts';
 import { headerOf, isGrpc } from './http/exchange.ts';
 import { httpLabelNames, opaqueLabelNames, type WaypointMetrics } from './metrics.ts';
-import type { MeshView, Service, SpiffeId } from '../core/model/index.ts';
+import type { MeshView, NamespacedHost, Service, SpiffeId } from '../core/model/index.ts';
 
 const ringSize = 1000;
 
@@ -120,6 +120,12 @@ export class Reports {
     };
   }
 
+  /** The service that was called; none where a workload was called by its own address. */
+  #meant(c: L7Connection, backend: NamespacedHost | undefined): Service | undefined {
+    if (c.service.workloads) return undefined;
+    return this.#view().service(c.edge && backend ? backend : c.service.key);
+  }
+
   #push(record: WaypointRecord): void {
     this.#ring.push(record);
     if (this.#ring.length > ringSize) this.#ring.shift();
@@ -128,7 +134,7 @@ export class Reports {
   request(x: Exchange): void {
     const { connection: c, outcome: o } = x;
     const durationMs = this.#clock.monotonic() - x.startedMs;
-    const service = this.#view().service(c.edge && o.backend ? o.backend : c.service.key);
+    const service = this.#meant(c, o.backend);
     const labels = pick(httpLabelNames, {
       ...this.#labels(c, service, o.endpoint),
       request_protocol: isGrpc(x.head.headers) ? 'grpc' : 'http',
@@ -146,7 +152,7 @@ export class Reports {
   }
 
   opaque(c: L7Connection, startedMs: number, end: OpaqueEnd): void {
-    const service = this.#view().service(c.service.key);
+    const service = this.#meant(c, undefined);
     const labels = pick(opaqueLabelNames, {
       ...this.#labels(c, service, end.endpoint),
       response_flags: end.flags,

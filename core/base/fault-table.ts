@@ -76,6 +76,20 @@ export const faults = {
     retry: true,
     help: 'An external authorizer gave no usable answer within its time, and its provider does not fail open. The waypoint’s log says why.',
   },
+  RATE_LIMITED: {
+    status: 429,
+    flag: 'DENY',
+    side: 'downstream',
+    retry: true,
+    help: 'A RateLimitPolicy has no request left for this caller now; retry-after says when it has.',
+  },
+  RATE_LIMITER_UNAVAILABLE: {
+    status: 500,
+    flag: 'DENY',
+    side: 'internal',
+    retry: true,
+    help: 'The service that counts requests for all waypoints gave no usable answer, and its policy fails closed.',
+  },
   // --- inbound CONNECT
   BAD_METHOD: {
     status: 400,

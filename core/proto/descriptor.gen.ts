@@ -1273,6 +1273,128 @@ export const descriptor = {
          }
         }
        }
+      },
+      "ratelimit": {
+       "nested": {
+        "v3": {
+         "nested": {
+          "RateLimitRequest": {
+           "fields": {
+            "domain": {
+             "type": "string",
+             "id": 1
+            },
+            "descriptors": {
+             "rule": "repeated",
+             "type": "RateLimitDescriptor",
+             "id": 2
+            },
+            "hitsAddend": {
+             "type": "uint32",
+             "id": 3,
+             "protoName": "hits_addend"
+            }
+           }
+          },
+          "RateLimitDescriptor": {
+           "fields": {
+            "entries": {
+             "rule": "repeated",
+             "type": "Entry",
+             "id": 1
+            },
+            "limit": {
+             "type": "RateLimitOverride",
+             "id": 2
+            }
+           },
+           "nested": {
+            "Entry": {
+             "fields": {
+              "key": {
+               "type": "string",
+               "id": 1
+              },
+              "value": {
+               "type": "string",
+               "id": 2
+              }
+             }
+            },
+            "RateLimitOverride": {
+             "fields": {
+              "requestsPerUnit": {
+               "type": "uint32",
+               "id": 1,
+               "protoName": "requests_per_unit"
+              },
+              "unit": {
+               "type": "uint32",
+               "id": 2
+              }
+             }
+            }
+           }
+          },
+          "RateLimitResponse": {
+           "fields": {
+            "overallCode": {
+             "type": "uint32",
+             "id": 1,
+             "protoName": "overall_code"
+            },
+            "statuses": {
+             "rule": "repeated",
+             "type": "DescriptorStatus",
+             "id": 2
+            }
+           },
+           "nested": {
+            "DescriptorStatus": {
+             "fields": {
+              "code": {
+               "type": "uint32",
+               "id": 1
+              },
+              "currentLimit": {
+               "type": "RateLimit",
+               "id": 2,
+               "protoName": "current_limit"
+              },
+              "limitRemaining": {
+               "type": "uint32",
+               "id": 3,
+               "protoName": "limit_remaining"
+              },
+              "durationUntilReset": {
+               "type": "google.protobuf.Duration",
+               "id": 4,
+               "protoName": "duration_until_reset"
+              }
+             }
+            },
+            "RateLimit": {
+             "fields": {
+              "requestsPerUnit": {
+               "type": "uint32",
+               "id": 1,
+               "protoName": "requests_per_unit"
+              },
+              "unit": {
+               "type": "uint32",
+               "id": 2
+              },
+              "name": {
+               "type": "string",
+               "id": 3
+              }
+             }
+            }
+           }
+          }
+         }
+        }
+       }
       }
      }
     }
@@ -1977,10 +2099,20 @@ export const descriptor = {
            "type": "AuthProvider",
            "id": 10
           },
+          "rateLimits": {
+           "rule": "repeated",
+           "type": "RateLimit",
+           "id": 11,
+           "protoName": "rate_limits"
+          },
           "listeners": {
            "rule": "repeated",
            "type": "Listener",
            "id": 20
+          },
+          "workloads": {
+           "type": "bool",
+           "id": 21
           }
          },
          "reserved": [
@@ -1989,6 +2121,123 @@ export const descriptor = {
            6
           ]
          ]
+        },
+        "RateLimit": {
+         "fields": {
+          "policy": {
+           "type": "string",
+           "id": 1
+          },
+          "name": {
+           "type": "string",
+           "id": 2
+          },
+          "requests": {
+           "type": "uint32",
+           "id": 3
+          },
+          "unitMs": {
+           "type": "uint32",
+           "id": 4,
+           "protoName": "unit_ms"
+          },
+          "burst": {
+           "type": "uint32",
+           "id": 5
+          },
+          "by": {
+           "rule": "repeated",
+           "type": "RateKey",
+           "id": 6
+          },
+          "paths": {
+           "type": "Texts",
+           "id": 7
+          },
+          "methods": {
+           "type": "Texts",
+           "id": 8
+          },
+          "dryRun": {
+           "type": "bool",
+           "id": 9,
+           "protoName": "dry_run"
+          },
+          "shared": {
+           "type": "SharedLimit",
+           "id": 10
+          }
+         }
+        },
+        "RateKey": {
+         "oneofs": {
+          "of": {
+           "oneof": [
+            "identity",
+            "path",
+            "method",
+            "address",
+            "header",
+            "claim"
+           ]
+          }
+         },
+         "fields": {
+          "identity": {
+           "type": "bool",
+           "id": 1
+          },
+          "path": {
+           "type": "bool",
+           "id": 2
+          },
+          "method": {
+           "type": "bool",
+           "id": 3
+          },
+          "address": {
+           "type": "bool",
+           "id": 4
+          },
+          "header": {
+           "type": "string",
+           "id": 5
+          },
+          "claim": {
+           "type": "string",
+           "id": 6
+          }
+         }
+        },
+        "SharedLimit": {
+         "fields": {
+          "namespace": {
+           "type": "string",
+           "id": 1
+          },
+          "hostname": {
+           "type": "string",
+           "id": 2
+          },
+          "port": {
+           "type": "uint32",
+           "id": 3
+          },
+          "timeoutMs": {
+           "type": "uint32",
+           "id": 4,
+           "protoName": "timeout_ms"
+          },
+          "failClosed": {
+           "type": "bool",
+           "id": 5,
+           "protoName": "fail_closed"
+          },
+          "domain": {
+           "type": "string",
+           "id": 6
+          }
+         }
         },
         "AuthProvider": {
          "fields": {

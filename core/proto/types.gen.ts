@@ -435,6 +435,52 @@ export interface CheckQueryParameter {
   value: string;
 }
 
+/** envoy.service.ratelimit.v3.RateLimitRequest */
+export interface SharedRateLimitRequest {
+  domain: string;
+  descriptors: SharedRateLimitDescriptor[];
+  hitsAddend: number;
+}
+
+/** envoy.service.ratelimit.v3.RateLimitDescriptor */
+export interface SharedRateLimitDescriptor {
+  entries: SharedRateLimitDescriptorEntry[];
+  limit?: SharedRateLimitDescriptorRateLimitOverride | null;
+}
+
+/** envoy.service.ratelimit.v3.RateLimitDescriptor.Entry */
+export interface SharedRateLimitDescriptorEntry {
+  key: string;
+  value: string;
+}
+
+/** envoy.service.ratelimit.v3.RateLimitDescriptor.RateLimitOverride */
+export interface SharedRateLimitDescriptorRateLimitOverride {
+  requestsPerUnit: number;
+  unit: number;
+}
+
+/** envoy.service.ratelimit.v3.RateLimitResponse */
+export interface SharedRateLimitResponse {
+  overallCode: number;
+  statuses: SharedRateLimitResponseDescriptorStatus[];
+}
+
+/** envoy.service.ratelimit.v3.RateLimitResponse.DescriptorStatus */
+export interface SharedRateLimitResponseDescriptorStatus {
+  code: number;
+  currentLimit?: SharedRateLimitResponseRateLimit | null;
+  limitRemaining: number;
+  durationUntilReset?: GoogleDuration | null;
+}
+
+/** envoy.service.ratelimit.v3.RateLimitResponse.RateLimit */
+export interface SharedRateLimitResponseRateLimit {
+  requestsPerUnit: number;
+  unit: number;
+  name: string;
+}
+
 /** google.protobuf.Any */
 export interface GoogleAny {
   typeUrl: string;
@@ -675,7 +721,45 @@ export interface L7ServiceConfig {
   clusters: L7Cluster[];
   jwtRules: L7JwtRule[];
   providers: L7AuthProvider[];
+  rateLimits: L7RateLimit[];
   listeners: L7Listener[];
+  workloads: boolean;
+}
+
+/** ambientlite.waypoint.v1.RateLimit */
+export interface L7RateLimit {
+  policy: string;
+  name: string;
+  requests: number;
+  unitMs: number;
+  burst: number;
+  by: L7RateKey[];
+  paths?: L7Texts | null;
+  methods?: L7Texts | null;
+  dryRun: boolean;
+  shared?: L7SharedLimit | null;
+}
+
+/** ambientlite.waypoint.v1.RateKey */
+export interface L7RateKey {
+  identity?: boolean | null;
+  path?: boolean | null;
+  method?: boolean | null;
+  address?: boolean | null;
+  header?: string | null;
+  claim?: string | null;
+  /** Name of the member that is set. */
+  readonly of?: "identity" | "path" | "method" | "address" | "header" | "claim";
+}
+
+/** ambientlite.waypoint.v1.SharedLimit */
+export interface L7SharedLimit {
+  namespace: string;
+  hostname: string;
+  port: number;
+  timeoutMs: number;
+  failClosed: boolean;
+  domain: string;
 }
 
 /** ambientlite.waypoint.v1.AuthProvider */
@@ -1120,6 +1204,13 @@ export interface Messages {
   'envoy.service.auth.v3.BoolValue': CheckBoolValue;
   'envoy.service.auth.v3.HeaderValue': CheckHeaderValue;
   'envoy.service.auth.v3.QueryParameter': CheckQueryParameter;
+  'envoy.service.ratelimit.v3.RateLimitRequest': SharedRateLimitRequest;
+  'envoy.service.ratelimit.v3.RateLimitDescriptor': SharedRateLimitDescriptor;
+  'envoy.service.ratelimit.v3.RateLimitDescriptor.Entry': SharedRateLimitDescriptorEntry;
+  'envoy.service.ratelimit.v3.RateLimitDescriptor.RateLimitOverride': SharedRateLimitDescriptorRateLimitOverride;
+  'envoy.service.ratelimit.v3.RateLimitResponse': SharedRateLimitResponse;
+  'envoy.service.ratelimit.v3.RateLimitResponse.DescriptorStatus': SharedRateLimitResponseDescriptorStatus;
+  'envoy.service.ratelimit.v3.RateLimitResponse.RateLimit': SharedRateLimitResponseRateLimit;
   'google.protobuf.Any': GoogleAny;
   'google.protobuf.Empty': GoogleEmpty;
   'google.protobuf.UInt32Value': GoogleUInt32Value;
@@ -1155,6 +1246,9 @@ export interface Messages {
   'Kube.Preconditions': KubePreconditions;
   'Kube.DeleteOptions': KubeDeleteOptions;
   'ambientlite.waypoint.v1.ServiceConfig': L7ServiceConfig;
+  'ambientlite.waypoint.v1.RateLimit': L7RateLimit;
+  'ambientlite.waypoint.v1.RateKey': L7RateKey;
+  'ambientlite.waypoint.v1.SharedLimit': L7SharedLimit;
   'ambientlite.waypoint.v1.AuthProvider': L7AuthProvider;
   'ambientlite.waypoint.v1.HttpCheck': L7HttpCheck;
   'ambientlite.waypoint.v1.JwtRule': L7JwtRule;

@@ -19,6 +19,7 @@ import { askOthers } from './external.ts';
 import { inject } from './fault.ts';
 import { forward } from './forward.ts';
 import { atEdge, cleanRequest, setHeader } from './headers.ts';
+import { limitRate } from './limit.ts';
 import { renderReply, reply } from './local-reply.ts';
 
 type Phase = (
@@ -104,6 +105,12 @@ function authorize(_ctx: WaypointContext, x: Exchange): LocalReply | undefined {
   });
 }
 
+/** After authorization: who may not come at all uses nothing up. */
+const limit: Phase = (ctx, x) => {
+  const { rateLimits } = x.connection.service;
+  return rateLimits && limitRate(ctx, x, [...rateLimits.values()]);
+};
+
 /** What a rule answers or changes by itself; a parent with routes has no other way than them. */
 function filters(_ctx: WaypointContext, x: Exchange): LocalReply | undefined {
   const { rule, connection: c } = x;
@@ -146,6 +153,7 @@ const phases: readonly Phase[] = [
   askLater,
   route,
   authorize,
+  limit,
   inject,
   filters,
   forward,

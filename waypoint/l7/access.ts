@@ -53,7 +53,7 @@ const isEmpty = (t: wire.L7Texts | null | undefined): boolean =>
   !t || (t.any.length === 0 && t.none.length === 0);
 
 /** exact, `prefix*`, `*suffix`, `*` = anything that is there. */
-function textTest(pattern: string, blank = false): (s: string) => boolean {
+export function textTest(pattern: string, blank = false): (s: string) => boolean {
   if (pattern === '*') return blank ? () => true : (s) => s !== '';
   if (pattern.startsWith('*')) {
     const tail = pattern.slice(1);

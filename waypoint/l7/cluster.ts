@@ -54,6 +54,8 @@ export interface Cluster {
   readonly subset: string;
   /** Absent = all of the service. */
   readonly members: ReadonlySet<string> | undefined;
+  /** That one endpoint, at the address the caller used. */
+  readonly workload?: WorkloadUid;
   readonly policy: ClusterPolicy;
 }
 
@@ -83,6 +85,16 @@ export const defaultCluster = (service: NamespacedHost, port: number, subset = '
   // A subset nobody defined has no members.
   members: subset === '' ? undefined : new Set(),
   policy: defaultPolicy,
+});
+
+export const directCluster = (
+  service: NamespacedHost,
+  workload: WorkloadUid,
+  port: number,
+): Cluster => ({
+  ...defaultCluster(service, port),
+  key: `${workload}|${port}|`,
+  workload,
 });
 
 const balancers: Readonly<Record<number, BalancerName>> = {

@@ -8,6 +8,7 @@ import { type Cluster, clusterKey, compileCluster, defaultCluster } from './clus
 import { type CompileContext, Faults } from './faults.ts';
 import { type CompiledBind, compileListeners } from './listeners.ts';
 import { compileExternal, type ExternalAccess } from './providers.ts';
+import { compileRateLimits, type RateLimit } from './rate-limits.ts';
 import { compileTable, type RouteTable } from './routes.ts';
 import { compileTokenRules, type TokenRules } from './token-rules.ts';
 
@@ -37,10 +38,14 @@ export interface CompiledService {
   readonly access: CompiledAccess;
   /** Absent = tokens are nobody's business here. */
   readonly tokens: TokenRules | undefined;
+  /** Absent = none. By their text, so that equal ones go on counting. */
+  readonly rateLimits: ReadonlyMap<string, RateLimit> | undefined;
   /** Absent = nobody else is asked. */
   readonly external: ExternalAccess | undefined;
   readonly clusters: ReadonlyMap<string, Cluster>;
   readonly forwardClientCert: boolean;
+  /** Not one service: whatever is called by a workload's own address. */
+  readonly workloads: boolean;
   /** Of an ingress gateway. */
   readonly binds: readonly CompiledBind[];
 }
@@ -65,6 +70,7 @@ function compilePort(p: wire.L7PortConfig, key: NamespacedHost, c: CompileContex
 /** The service, or every reason why it cannot be taken. */
 export function compileService(
   c: wire.L7ServiceConfig,
+  before?: CompiledService,
 ): { readonly service: CompiledService } | { readonly faults: readonly string[] } {
   const faults = new Faults();
   if (c.namespace === '' || c.hostname === '') faults.add('a namespace and a hostname are needed');
@@ -88,9 +94,11 @@ export function compileService(
     ports,
     access: compileAccess(c.policies, faults),
     tokens: compileTokenRules(c.jwtRules),
+    rateLimits: compileRateLimits(c.rateLimits, context, before?.rateLimits),
     external: compileExternal(c.policies, c.providers, context),
     clusters,
     forwardClientCert: c.forwardClientCert,
+    workloads: c.workloads,
     binds: compileListeners(c, context),
   };
   return faults.all.length > 0 ? { faults: faults.all } : { service };

@@ -4,11 +4,18 @@ import { decode } from '../../core/rpc/index.ts';
 import { type CompiledService, compileService } from './compile.ts';
 
 export class ServiceConfigs {
-  readonly #services = new Map<string, CompiledService>();
+  readonly #byName = new Map<string, CompiledService>();
+  #services: ReadonlyMap<string, CompiledService> = new Map();
   readonly #listeners = new Set<() => void>();
 
   get(key: string): CompiledService | undefined {
     return this.#services.get(key);
+  }
+
+  /** What holds for calls to addresses of workloads. */
+  forWorkloads(): CompiledService | undefined {
+    for (const s of this.#services.values()) if (s.workloads) return s;
+    return undefined;
   }
 
   all(): IterableIterator<CompiledService> {
@@ -27,19 +34,21 @@ export class ServiceConfigs {
   ): { name: string; reason: string }[] {
     const rejected: { name: string; reason: string }[] = [];
     for (const { name, bytes } of resources) {
-      const made = read(bytes);
+      const made = read(bytes, this.#services.get(name));
       if (typeof made === 'string') rejected.push({ name, reason: made });
-      else this.#services.set(name, made);
+      else this.#byName.set(name, made);
     }
-    for (const name of removed) this.#services.delete(name);
+    for (const name of removed) this.#byName.delete(name);
+    // A service may come under two names while this waypoint turns from its canary into its only one.
+    this.#services = new Map([...this.#byName.values()].map((s) => [s.key, s]));
     for (const listener of this.#listeners) listener();
     return rejected;
   }
 }
 
-function read(bytes: Uint8Array): CompiledService | string {
+function read(bytes: Uint8Array, before?: CompiledService): CompiledService | string {
   try {
-    const made = compileService(decode('ambientlite.waypoint.v1.ServiceConfig', bytes));
+    const made = compileService(decode('ambientlite.waypoint.v1.ServiceConfig', bytes), before);
     return 'service' in made ? made.service : made.faults.join('; ');
   } catch (error) {
     return error instanceof Error ? error.message : 'malformed';

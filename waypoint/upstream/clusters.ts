@@ -142,7 +142,8 @@ export class Clusters {
   }
 
   forget(uid: WorkloadUid): void {
-    for (const run of this.#all.values()) {
+    for (const [key, run] of this.#all) {
+      if (run.cluster.workload === uid) this.#all.delete(key);
       run.outlier.forget(uid);
       run.active.delete(uid);
     }

@@ -48,6 +48,7 @@ export function pickTarget(
   c: Cluster,
   wish: TargetWish,
 ): Endpoint | undefined {
+  if (c.workload !== undefined) return exactly(ctx, c.workload, wish.wanted);
   const service = ctx.view.service(c.service);
   if (!service) return undefined;
   if (ctx.config.role === 'ingress' && service.ingressUseWaypoint) {
@@ -78,6 +79,16 @@ export function pickTarget(
   if (!picked || family === undefined) return undefined;
   const address = pickAddress(picked.workload, service, family);
   return address && { workload: picked.workload, address, port: picked.targetPort };
+}
+
+function exactly(
+  ctx: WaypointContext,
+  uid: WorkloadUid,
+  wanted: IpPort | undefined,
+): Endpoint | undefined {
+  const workload = ctx.view.workload(uid);
+  if (!workload || !wanted || !workload.addresses.includes(wanted.ip)) return undefined;
+  return { workload, address: wanted.ip, port: wanted.port };
 }
 
 /** `undefined` = its waypoint cannot be used; never around it. */
