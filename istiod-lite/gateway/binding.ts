@@ -2,7 +2,7 @@
 // used: where L7 policy would be skipped the reference is sent all the same, so that every node proxy fails
 // closed; else traffic goes direct (design.md 6.2, 8).
 import { parseIp } from '../../core/base/index.ts';
-import type { GatewayAddress, Service, Workload } from '../../core/model/index.ts';
+import type { GatewayAddress } from '../../core/model/index.ts';
 import type {
   ClusterState,
   Dict,
@@ -14,14 +14,10 @@ import type { KeyAnswer, KeySource } from '../keys/key-sets.ts';
 import { type MeshSettings, selects } from '../translate/index.ts';
 import { type GatewayState, waypointLabel, waypointNamespaceLabel } from './gateway-state.ts';
 import type { GatewayFacts } from './objects.ts';
-import { policiesAtStake } from './targets.ts';
 
 export const hbonePort = 15008;
 const trafficLabel = 'istio.io/waypoint-for';
-const ingressLabel = 'istio.io/ingress-use-waypoint';
 const managedLabel = 'gateway.istio.io/managed';
-/** On a Service or its namespace: without its waypoint, traffic goes direct even where L7 policy is skipped. */
-export const failOpenAnnotation = 'ambientlite.dev/waypoint-fail-open';
 const managedWithout = new Set(['istio.io-mesh-controller', 'istio.io-eastwest-controller']);
 
 export type UnboundReason = 'WaypointIsNotReady' | 'AttachmentDenied' | 'UnsupportedTrafficType';
@@ -126,7 +122,11 @@ function decide(world: World, wish: Wish, home: string, traffic: Traffic): Bindi
   });
   const gateway = gateways.gateways.get(shown);
   const notReady = `waypoint "${shown}" is not ready`;
-  if (!gateway) return unbound('WaypointIsNotReady', notReady);
+  if (!gateway) {
+    // Nobody knows what it would be for; services, unless told otherwise.
+    if (traffic === 'workload' && !wish.own) return { kind: 'none' };
+    return unbound('WaypointIsNotReady', notReady);
+  }
   if (!allows(gateway, cluster.namespaces.get('', home))) {
     const text = `we are not permitted to attach to waypoint "${shown}" (missing allowedRoutes?)`;
     return unbound('AttachmentDenied', text);
@@ -142,6 +142,16 @@ function decide(world: World, wish: Wish, home: string, traffic: Traffic): Bindi
     return { kind: 'bound', gateway, address };
   }
   return { kind: 'unbound', wanted, reason: 'WaypointIsNotReady', message: notReady, gateway };
+}
+
+/** That waypoint by name, for an object of namespace `home` that asks for it itself. */
+export function bindTo(
+  world: World,
+  waypoint: { readonly namespace: string; readonly name: string },
+  home: string,
+  traffic: Traffic,
+): Binding {
+  return decide(world, { ...waypoint, own: true }, home, traffic);
 }
 
 /** What labels and those of their namespace `home` ask for. */
@@ -160,51 +170,4 @@ export function bindService(world: World, s: ServiceFacts): Binding {
 export function bindPod(world: World, p: PodFacts): Binding {
   if (p.labels.has(managedLabel)) return { kind: 'none' };
   return bindLabels(world, p.labels, p.namespace, 'workload');
-}
-
-function isFailOpen(world: World, s: ServiceFacts): boolean {
-  const namespace = world.cluster.namespaces.get('', s.namespace);
-  const value =
-    s.annotations.get(failOpenAnnotation) ?? namespace?.annotations.get(failOpenAnnotation);
-  return value === 'true';
-}
-
-/** The reference that goes to node proxies. */
-export function serviceWaypoint(world: World, s: ServiceFacts): GatewayAddress | undefined {
-  const binding = bindService(world, s);
-  if (binding.kind === 'bound') return binding.address;
-  if (binding.kind === 'none' || isFailOpen(world, s)) return undefined;
-  const { namespace, name } = binding.wanted;
-  if (!policiesAtStake(world, s, `${namespace}/${name}`)) return undefined;
-  // A host that need not exist: who cannot find it refuses.
-  const hostname = `${name}.${namespace}.svc.${world.settings.clusterDomain}`;
-  return { kind: 'host', namespace, hostname, hboneMtlsPort: hbonePort };
-}
-
-const yes = new Set(['1', 't', 'T', 'true', 'TRUE', 'True']);
-
-/** On the service, else on its namespace; what cannot be read on the service counts as no. */
-function ingressUses(world: World, s: ServiceFacts): boolean {
-  const namespace = world.cluster.namespaces.get('', s.namespace);
-  const value = s.labels.get(ingressLabel) ?? namespace?.labels.get(ingressLabel) ?? '';
-  return yes.has(value);
-}
-
-export function withWaypoints(
-  world: World,
-  out: { readonly services: readonly Service[]; readonly workloads: readonly Workload[] },
-): { services: Service[]; workloads: Workload[] } {
-  const { cluster } = world;
-  const services = out.services.map((s) => {
-    const facts = cluster.services.get(s.namespace, s.name);
-    const waypoint = facts && serviceWaypoint(world, facts);
-    if (!waypoint) return s;
-    return { ...s, waypoint, ...(ingressUses(world, facts) && { ingressUseWaypoint: true }) };
-  });
-  const workloads = out.workloads.map((w) => {
-    const facts = cluster.pods.get(w.namespace, w.name);
-    const binding: Binding = facts ? bindPod(world, facts) : { kind: 'none' };
-    return binding.kind === 'bound' ? { ...w, waypoint: binding.address } : w;
-  });
-  return { services, workloads };
 }

@@ -14,10 +14,11 @@ import { keySources } from './authentication.ts';
 import { authenticationStatus } from './authentication-status.ts';
 import { KeySets } from '../keys/key-sets.ts';
 import { meshConfigName } from './mesh-config.ts';
-import { bindService, withWaypoints, type World } from './binding.ts';
+import type { World } from './binding.ts';
+import { podReference, serviceReference, withWaypoints } from './references.ts';
 import type { Template } from './deploy-plan.ts';
 import { createClass, Deployer } from './deployer.ts';
-import { type GatewayKind, GatewayState, touchBound, waypointLabel } from './gateway-state.ts';
+import { type GatewayKind, GatewayState, touchBound } from './gateway-state.ts';
 import { classes } from './names.ts';
 import type { RouteKind } from './objects.ts';
 import { type NamedConfig, serviceConfigs } from './service-config.ts';
@@ -73,7 +74,8 @@ export class GatewayController {
   readonly #status: GatewayStatusWriter;
   readonly #keys: KeySets;
   readonly #served = new Set<GatewayKind>();
-  #bound = new Set<string>();
+  /** What was sent of waypoints, by object; nothing where there is none. */
+  #sent: ReadonlyMap<string, string> = new Map();
 
   constructor(o: GatewayControllerOptions) {
     this.#o = o;
@@ -107,7 +109,9 @@ export class GatewayController {
     this.#served.add(kind);
     this.#state.apply(kind, type, o);
     if (kind === 'MeshConfig' && this.#state.meshConfig.fault !== undefined) {
-      this.#o.log.warn('mesh configuration cannot be read', { fault: this.#state.meshConfig.fault });
+      this.#o.log.warn('mesh configuration cannot be read', {
+        fault: this.#state.meshConfig.fault,
+      });
     }
     if (kind === 'RequestAuthentication') {
       touched.policies = true;
@@ -134,7 +138,7 @@ export class GatewayController {
       const object: KubeObject = {
         apiVersion: 'gateway.networking.k8s.io/v1',
         kind: 'GatewayClass',
-        metadata: { name: c.name },
+        metadata: { name: c.name, labels: { 'app.kubernetes.io/part-of': 'ambient-lite' } },
         spec: { controllerName: c.controller, description: c.description },
       };
       createClass(this.#o.kube, object).catch((error: unknown) =>
@@ -143,25 +147,23 @@ export class GatewayController {
     }
   }
 
-  /** Before translation: endpoints of waypoints decide whether services are bound to them. */
+  /** Before translation: whatever changed a reference to a waypoint, those that carry it are written again. */
   touch(touched: Touched): void {
-    const bound = new Set<string>();
+    const sent = new Map<string, string>();
     const { cluster } = this.#o;
-    for (const s of cluster.services.all()) {
-      const key = `${s.namespace}/${s.name}`;
-      if (bindService(this.#world, s).kind === 'bound') bound.add(key);
-      if (bound.has(key) !== this.#bound.has(key)) touched.services.add(key);
-    }
-    this.#bound = bound;
-    if (!touched.policies) return;
-    // A policy that appears or goes may open or close the way around an absent waypoint.
-    for (const s of cluster.services.all()) {
-      const labels = cluster.namespaces.get('', s.namespace)?.labels;
-      const asks = s.labels.has(waypointLabel) || labels?.has(waypointLabel);
-      if (asks && !bound.has(`${s.namespace}/${s.name}`)) {
-        touched.services.add(`${s.namespace}/${s.name}`);
-      }
-    }
+    const note = (
+      kind: 'services' | 'pods',
+      o: { namespace: string; name: string },
+      now: string,
+    ) => {
+      const key = `${o.namespace}/${o.name}`;
+      const at = `${kind}/${key}`;
+      if (now !== '') sent.set(at, now);
+      if ((this.#sent.get(at) ?? '') !== now) touched[kind].add(key);
+    };
+    for (const s of cluster.services.all()) note('services', s, serviceReference(this.#world, s));
+    for (const p of cluster.pods.all()) note('pods', p, podReference(this.#world, p));
+    this.#sent = sent;
   }
 
   withWaypoints(out: {

@@ -3,7 +3,6 @@ export {
   type Binding,
   bindLabels,
   bindService,
-  failOpenAnnotation,
   type World,
 } from './binding.ts';
 export { GatewayController, watchedGatewayKinds } from './controller.ts';
@@ -11,4 +10,5 @@ export { mergeJson, type Template } from './deploy-plan.ts';
 export { type GatewayKind, GatewayState } from './gateway-state.ts';
 export { gatewayNameLabel } from './names.ts';
 export { readGateway, readRoute } from './objects.ts';
+export { failOpenAnnotation } from './references.ts';
 export { type NamedConfig, serviceConfig, serviceConfigs } from './service-config.ts';

@@ -5,9 +5,11 @@ import type { ServiceFacts } from '../cluster/index.ts';
 import { serviceHostname } from '../translate/index.ts';
 import { attachedRoutes } from './attach.ts';
 import { portProtocol } from './backends.ts';
-import { bindService, type World } from './binding.ts';
+import { bindService, trafficOf, type World } from './binding.ts';
+import { canaryOf } from './canary.ts';
 import { backendsOf, clustersOf } from './destinations.ts';
 import { ingressConfigs } from './ingress-config.ts';
+import { meshController } from './names.ts';
 import type { GatewayFacts } from './objects.ts';
 import { routeTable } from './route-rules.ts';
 import { securityFor } from './security.ts';
@@ -68,7 +70,6 @@ export function serviceConfig(world: World, s: ServiceFacts, gateway: GatewayFac
     .filter((p) => p.protocol === 'TCP')
     .map((p) => portConfig(world, s, p, gateway.namespace));
   const own = { namespace: s.namespace, hostname };
-  const xfcc = gateway.annotations.get('ambient.istio.io/xfcc-include-client-identity');
   return {
     name: `${s.namespace}/${hostname}`,
     gateway: key,
@@ -79,11 +80,35 @@ export function serviceConfig(world: World, s: ServiceFacts, gateway: GatewayFac
       ports,
       clusters: clustersOf(world, destinations(own, ports), gateway.namespace),
       ...securityFor(world, s, key),
-      // On by default, unlike Istio's: the application may know who called (issue 5.5).
-      forwardClientCert: xfcc?.toLowerCase() !== 'false',
+      forwardClientCert: tellsCaller(gateway),
     },
   };
 }
+
+/** What holds for calls to addresses of pods: no routes, the gateway's own policies (waypoint-l7.md 1.4, 3). */
+function workloadsConfig(world: World, g: GatewayFacts): NamedConfig | undefined {
+  const traffic = trafficOf(world.gateways, g);
+  const mine = world.gateways.controllerOf(g) === meshController && !g.deleting;
+  if (!mine || (traffic !== 'workload' && traffic !== 'all')) return undefined;
+  const key = `${g.namespace}/${g.name}`;
+  const hostname = serviceHostname(g, world.settings);
+  return {
+    name: `${g.namespace}/${hostname}`,
+    gateway: key,
+    config: {
+      namespace: g.namespace,
+      hostname,
+      gateway: key,
+      workloads: true,
+      ...securityFor(world, undefined, key),
+      forwardClientCert: tellsCaller(g),
+    },
+  };
+}
+
+/** On by default, unlike Istio's: the application may know who called (issue 5.5). */
+const tellsCaller = (g: GatewayFacts): boolean =>
+  g.annotations.get('ambient.istio.io/xfcc-include-client-identity')?.toLowerCase() !== 'false';
 
 /** Everything any waypoint is to be told, in a stable order. */
 export function serviceConfigs(world: World): NamedConfig[] {
@@ -93,6 +118,15 @@ export function serviceConfigs(world: World): NamedConfig[] {
     const binding = bindService(world, s);
     if (binding.kind === 'none' || !binding.gateway) continue;
     out.push(serviceConfig(world, s, binding.gateway));
+    const canary = canaryOf(world, s, binding)?.gateway;
+    if (canary) {
+      const made = serviceConfig(world, s, canary);
+      out.push({ ...made, name: `${made.name}#canary` });
+    }
+  }
+  for (const g of world.gateways.gateways.values()) {
+    const made = workloadsConfig(world, g);
+    if (made) out.push(made);
   }
   out.push(...ingressConfigs(world));
   return out.toSorted((a, b) => (a.name < b.name ? -1 : 1));

@@ -5,6 +5,7 @@ import { field, list, readConditions, text } from '../cluster/index.ts';
 import { unknownKeys } from './access.ts';
 import { attachedRoutes, isServiceParent } from './attach.ts';
 import { addressOf, bindService, type World } from './binding.ts';
+import { canaryOf } from './canary.ts';
 import { no, settle, type Wanted, yes } from './conditions.ts';
 import { waypointLabel } from './gateway-state.ts';
 import { attach, isGatewayParent, isIngress } from './listeners.ts';
@@ -25,6 +26,7 @@ export function serviceStatus(world: World, s: ServiceFacts, now: string): objec
   const old = world.gateways.serviceConditions.get(`${s.namespace}/${s.name}`) ?? [];
   const type = 'istio.io/WaypointBound';
   const binding = bindService(world, s);
+  const canary = canaryOf(world, s, binding);
   const wanted =
     binding.kind === 'none'
       ? []
@@ -34,7 +36,10 @@ export function serviceStatus(world: World, s: ServiceFacts, now: string): objec
             yes(
               type,
               'WaypointAccepted',
-              `Successfully attached to waypoint ${binding.gateway.namespace}/${binding.gateway.name}`,
+              [
+                `Successfully attached to waypoint ${binding.gateway.namespace}/${binding.gateway.name}`,
+                ...(canary?.problem === undefined ? [] : [canary.problem]),
+              ].join('; '),
             ),
           ];
   const conditions = settle(old, wanted, s.generation, now, wanted.length > 0 ? [] : [type]);

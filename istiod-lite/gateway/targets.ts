@@ -57,7 +57,11 @@ export function authenticationsFor(
 }
 
 /** Whether going around the waypoint would skip a policy that its author expects to hold. */
-export function policiesAtStake(world: World, s: ServiceFacts, gateway: string): boolean {
+export function policiesAtStake(
+  world: World,
+  s: ServiceFacts | undefined,
+  gateway: string,
+): boolean {
   if (authenticationsFor(world, s, gateway).length > 0) return true;
   return policiesFor(world, s, gateway).some(
     (p) => p.annotations.get('istio.io/dry-run') !== 'true',

@@ -28,7 +28,10 @@ export interface TestWaypoint {
   readonly lines: string[];
   /** Adds service `name` at `vip:80` with plain endpoints `ip:port`. */
   service(name: string, vip: string, port: number, endpoints: readonly string[]): void;
-  configure(name: string, config: Draft<wire.L7ServiceConfig>): void;
+  /** `resource` is its name on the wire, where it is not the service's. */
+  configure(name: string, config: Draft<wire.L7ServiceConfig>, resource?: string): void;
+  /** The resource of that name is gone. */
+  forget(resource: string): void;
   /** One CONNECT; rejects with the status and reason of a refusal. */
   connect(authority: string): Promise<Duplex>;
   /** Sends bytes over a fresh stream and gives all that comes back until the end or `until` says enough. */
@@ -87,18 +90,24 @@ async function startProgram(
     metrics,
   });
   feed.markSynced();
-  const configure = (name: string, draft: Draft<wire.L7ServiceConfig>): void => {
+  const configure = (
+    name: string,
+    draft: Draft<wire.L7ServiceConfig>,
+    resource = `shop/${name}.shop.svc.cluster.local`,
+  ): void => {
     const hostname = `${name}.shop.svc.cluster.local`;
     const full = { namespace: 'shop', hostname, gateway: 'shop/waypoint', ...draft };
     const bytes = encode('ambientlite.waypoint.v1.ServiceConfig', full);
-    const bad = services.apply([{ name: `shop/${hostname}`, bytes }], []);
+    const bad = services.apply([{ name: resource, bytes }], []);
     if (bad.length > 0) throw new Error(JSON.stringify(bad));
   };
-  return { waypoint, ca, feed, metrics, lines, configure };
+  const forget = (resource: string): void => void services.apply([], [resource]);
+  return { waypoint, ca, feed, metrics, lines, configure, forget };
 }
 
 /** An ingress gateway `edge`; ready once it has been told what to listen on. */
-export interface TestIngress extends Omit<Awaited<ReturnType<typeof startProgram>>, 'configure'> {
+export interface TestIngress
+  extends Omit<Awaited<ReturnType<typeof startProgram>>, 'configure' | 'forget'> {
   listen(listeners: readonly Draft<wire.L7Listener>[], more?: Draft<wire.L7ServiceConfig>): void;
   stop(): Promise<void>;
 }
@@ -122,7 +131,7 @@ export async function startTestWaypoint(
   env: Record<string, string> = {},
 ): Promise<TestWaypoint> {
   const clock = systemClock;
-  const { waypoint, ca, feed, metrics, lines, configure } = await startProgram(
+  const { waypoint, ca, feed, metrics, lines, configure, forget } = await startProgram(
     address,
     env,
     undefined,
@@ -169,6 +178,7 @@ export async function startTestWaypoint(
       });
     },
     configure,
+    forget,
     connect,
     async exchange(authority, bytes, until = () => false) {
       const stream = await connect(authority);

@@ -35,9 +35,7 @@ interface Own {
 }
 
 const named = (w: GatewayAddress, own: Own): boolean =>
-  w.kind === 'host' &&
-  w.namespace === own.namespace &&
-  w.hostname.split('.', 1)[0] === own.gateway;
+  w.kind === 'host' && w.namespace === own.namespace && w.hostname.split('.', 1)[0] === own.gateway;
 
 /** References by address cannot be told apart here; they may be ours. */
 function isOurs(s: Service, own: Own): boolean {

@@ -1,5 +1,5 @@
 // A place to send to, prepared: a port of a service or of a subset of its pods, and how it is to be used.
-import { type NamespacedHost, namespacedHost } from '../../core/model/index.ts';
+import { type NamespacedHost, namespacedHost, type WorkloadUid } from '../../core/model/index.ts';
 import { L7Balancer } from '../../core/proto/index.ts';
 import type * as wire from '../../core/proto/index.ts';
 import type { BreakerRules } from '../balance/breaker.ts';
