@@ -8,6 +8,7 @@ import { completionCommands } from './commands/completion.ts';
 import { describeCommand } from './commands/describe.ts';
 import { explainCommand } from './commands/explain.ts';
 import { installCommands } from './commands/install.ts';
+import { ratelimitServerCommand } from './commands/ratelimit-server.ts';
 import { sandboxCommand } from './commands/sandbox.ts';
 import { verifyCommand } from './commands/verify.ts';
 import { versionCommand } from './commands/version.ts';
@@ -42,6 +43,7 @@ export function buildProgram(): Command {
   program.addCommand(describeCommand());
   program.addCommand(explainCommand());
   for (const command of installCommands()) program.addCommand(command);
+  program.addCommand(ratelimitServerCommand());
   program.addCommand(sandboxCommand());
   program.addCommand(verifyCommand());
   program.addCommand(versionCommand());

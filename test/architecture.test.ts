@@ -24,6 +24,7 @@ const floors: Record<string, number> = {
   waypoint: 4,
   'istiod-lite': 4,
   'node-agent': 4,
+  ratelimit: 4,
   sandbox: 4,
   cli: 5,
   samples: 5,
@@ -76,7 +77,7 @@ const folderOf = (file: string): string =>
     .find((f) => file.startsWith(`${f}/`)) ?? '';
 
 const files = globSync(
-  '{core,certs,ztunnel,waypoint,istiod-lite,node-agent,sandbox,cli,test,bench,scripts,samples}/**/*.ts',
+  '{core,certs,ztunnel,waypoint,istiod-lite,node-agent,ratelimit,sandbox,cli,test,bench,scripts,samples}/**/*.ts',
   {
     cwd: root,
   },

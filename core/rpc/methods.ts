@@ -15,6 +15,12 @@ export const methods = {
     response: 'istio.v1.auth.IstioCertificateResponse',
     kind: 'unary',
   },
+  shouldRateLimit: {
+    path: '/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit',
+    request: 'envoy.service.ratelimit.v3.RateLimitRequest',
+    response: 'envoy.service.ratelimit.v3.RateLimitResponse',
+    kind: 'unary',
+  },
 } as const satisfies Record<
   string,
   { path: string; request: MessageName; response: MessageName; kind: 'bidi' | 'unary' }
@@ -25,7 +31,7 @@ type Of<M extends MethodName, K extends 'request' | 'response'> = Messages[(type
 export type RequestOf<M extends MethodName> = Of<M, 'request'>;
 export type ResponseOf<M extends MethodName> = Of<M, 'response'>;
 export type BidiMethod = 'deltaAggregatedResources';
-export type UnaryMethod = 'createCertificate';
+export type UnaryMethod = 'createCertificate' | 'shouldRateLimit';
 
 /** How grpc-js is told to read and write a method's messages. */
 export function serializers<M extends MethodName>(name: M) {

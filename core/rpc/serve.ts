@@ -180,7 +180,8 @@ function credentials(provider: Provider): grpc.ServerCredentials {
 export async function serveRpc(options: {
   readonly host: string;
   readonly port: number;
-  readonly material: ServerMaterial;
+  /** Absent = plaintext: only behind something that brings TLS. */
+  readonly material?: ServerMaterial;
   readonly handlers: RpcHandlers;
   /** Largest request, before authentication too (K5). Default 4 MiB. */
   readonly maxRequestBytes?: number;
@@ -201,15 +202,18 @@ export async function serveRpc(options: {
   if (bidi.deltaAggregatedResources) {
     addBidi(server, 'deltaAggregatedResources', bidi.deltaAggregatedResources);
   }
-  const provider = new Provider(options.material);
+  if (unary.shouldRateLimit)
+    addUnary(server, 'shouldRateLimit', unary.shouldRateLimit, options.log);
+  const provider = options.material && new Provider(options.material);
+  const how = provider ? credentials(provider) : grpc.ServerCredentials.createInsecure();
   const port = await new Promise<number>((resolve, reject) => {
-    server.bindAsync(`${options.host}:${options.port}`, credentials(provider), (error, bound) =>
+    server.bindAsync(`${options.host}:${options.port}`, how, (error, bound) =>
       error ? reject(error) : resolve(bound),
     );
   });
   return {
     port,
-    replaceMaterial: (material) => provider.replace(material),
+    replaceMaterial: (material) => provider?.replace(material),
     stop: (graceMs) =>
       new Promise((resolve) => {
         const force = setTimeout(() => {

@@ -49,7 +49,7 @@ export class Buckets {
   }
 
   /** The bucket as it is now, and how to write what became of it. */
-  look(key: string, nowMs: number): { readonly bucket: Bucket; put(b: Bucket): void } {
+  look(key: string, nowMs: number): { readonly bucket: Bucket; readonly put: (b: Bucket) => void } {
     const found = this.#byKey.get(key);
     const home = found || this.#room(nowMs) ? key : overflowKey;
     const old = this.#byKey.get(home) ?? fullBucket(this.#plan, nowMs);
