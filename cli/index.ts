@@ -4,6 +4,9 @@ export { type CodeRow, codes as analysisCodes } from './analyze/codes.ts';
 export { Applier, readManifests } from './apply.ts';
 export { World, type RequestLoop } from './demo/world.ts';
 export { renderHelp } from './help.ts';
+export { renderChart } from './install/chart.ts';
+export { defaultValues, readSource, renderObjects, type Source } from './install/render.ts';
+export { readValues, type Values, valueTable } from './install/values.ts';
 export { startDetached, stopSandbox } from './sandbox/up.ts';
 
 /** Messages about YAML texts, as `CODE Kind namespace/name path`; their objects are looked at together. */

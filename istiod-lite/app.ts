@@ -260,7 +260,10 @@ export async function startIstiodLite(config: IstiodConfig, deps: IstiodDeps): P
     kube,
     cluster,
     settings: config,
-    template: readTemplate(config.waypointTemplate, config.waypointImage),
+    template: readTemplate(config.waypointTemplate, {
+      namespace: config.namespace,
+      image: config.waypointImage,
+    }),
     clock,
     log: log.child('gateway'),
     blockedKeyAddresses: config.blockedKeyAddresses,

@@ -6,11 +6,21 @@ import { mergeJson, type Template } from '../gateway/index.ts';
 
 const packageRoot = join(import.meta.dirname, '../..');
 
-/** Throws with the file's name if one cannot be read. A given image takes the place of the first container's. */
-export function readTemplate(files: readonly string[], image = ''): Template {
+/** The namespace that the files name. */
+const writtenNamespace = 'istio-system';
+
+/**
+ * Throws with the file's name if one cannot be read. A given image takes the place of the first container's, the
+ * control plane's namespace that of the written one.
+ */
+export function readTemplate(
+  files: readonly string[],
+  { namespace = writtenNamespace, image = '' } = {},
+): Template {
   const parts = files.map((file): unknown => {
     try {
-      return parse(readFileSync(isAbsolute(file) ? file : join(packageRoot, file), 'utf8'));
+      const text = readFileSync(isAbsolute(file) ? file : join(packageRoot, file), 'utf8');
+      return parse(text.replaceAll(writtenNamespace, namespace));
     } catch (error) {
       throw new Error(`cannot read the waypoint template ${file}`, { cause: error });
     }
