@@ -110,7 +110,7 @@ describe('waypoint', () => {
       /^bookinfo-gateway +istio +bookinfo-gateway-istio\.default\.svc\.cluster\.local +True +/m;
     await s.world.until('the gateway', 20_000, async () => row.test(await typed('get gateway')));
     const service = await s.world.kube.get(resources.services, 'default', 'bookinfo-gateway-istio');
-    assert.equal((service?.['spec'] as { type: string }).type, 'ClusterIP');
+    assert.equal((service?.['spec'] as { type: string } | undefined)?.type, 'ClusterIP');
     const forward = spawn('kubectl', ['port-forward', 'svc/bookinfo-gateway-istio', ':80'], {
       env: { ...process.env, KUBECONFIG: join(s.dir, 'kubeconfig') },
       stdio: ['ignore', 'pipe', 'ignore'],

@@ -57,9 +57,9 @@ describe('bucket', () => {
     const p = { tokens: 1, perMs: 1_000, burst: 1 };
     const all = new Buckets(p, 10);
     const take = (key: string, now: number): boolean => {
-      const { bucket, put } = all.look(key, now);
-      const ok = hasToken(bucket);
-      put(ok ? takeToken(bucket) : bucket);
+      const found = all.look(key, now);
+      const ok = hasToken(found.bucket);
+      found.put(ok ? takeToken(found.bucket) : found.bucket);
       return ok;
     };
     const allowed = Array.from({ length: 50 }, (_, i) => take(`k${i}`, 0)).filter(Boolean).length;
