@@ -5,6 +5,7 @@ import { systemRandom } from '../../core/runtime/index.ts';
 import { connect, type GlobalFlags } from '../connect.ts';
 import { explain, explainExit, printExplanation } from '../explain/explain.ts';
 import { findDestination, findWorkload } from '../explain/find.ts';
+import { withLiveFacts } from '../explain/live.ts';
 import { type EgressMode, egressModes } from '../../ztunnel/index.ts';
 import { printData, readFormat } from '../output.ts';
 import { loadDump } from '../ztunnel/source.ts';
@@ -50,13 +51,12 @@ export function explainCommand(): Command {
         const { mesh, unread } = readMeshDump(dump.raw);
         const namespace = globals.namespace ?? 'default';
         const workload = findWorkload(mesh, from, namespace);
-        const explained = explain(
-          mesh,
-          workload,
-          findDestination(mesh, to, namespace),
-          systemRandom,
-          egressOf(dump.raw),
-        );
+        const destination = findDestination(mesh, to, namespace);
+        const decided = explain(mesh, workload, destination, systemRandom, egressOf(dump.raw));
+        const explained =
+          f.dump === undefined
+            ? await withLiveFacts(await connect(globals), decided, destination)
+            : decided;
         const notes = unread.map(
           (name) => `policy ${name} of the dump could not be read: the verdict may be wrong`,
         );

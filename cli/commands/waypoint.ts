@@ -9,6 +9,7 @@ import { printData, printTable, readFormat } from '../output.ts';
 import {
   listWaypoints,
   makeGateway,
+  missingWaypoints,
   needGatewayApi,
   useWaypoint,
   waitProgrammed,
@@ -141,8 +142,11 @@ function tableOf(
 async function status(flags: Flags): Promise<void> {
   const format = readFormat(flags.output);
   const kube = await connect(flags);
-  let { any, rows } = await listWaypoints(kube, scopeOf(flags, kube));
-  if (!any && format === 'short') return say('No waypoints found.');
+  const scope = scopeOf(flags, kube);
+  let { any, rows } = await listWaypoints(kube, scope);
+  const services = await kube.list(resources.services, scope);
+  const missing = missingWaypoints(services.items, rows);
+  if (!any && missing.length === 0 && format === 'short') return say('No waypoints found.');
   if (flags.wait !== false) {
     const end = performance.now() + timeoutOf(flags);
     for (const r of rows) {
@@ -152,8 +156,9 @@ async function status(flags: Flags): Promise<void> {
         `failed to print waypoint status: timed out while retrieving status for waypoint\t${r.namespace}/${r.name}`,
       );
     }
-    rows = (await listWaypoints(kube, scopeOf(flags, kube))).rows;
+    rows = (await listWaypoints(kube, scope)).rows;
   }
+  rows = [...rows, ...missing];
   const head = ['NAME', 'STATUS', 'TYPE', 'REASON', 'MESSAGE'];
   const cells = rows.map((r) => {
     const c = r.conditions.find((x) => x.type === 'Programmed') ?? r.conditions.at(-1);

@@ -62,6 +62,8 @@ export interface WaypointRow {
   readonly programmed: 'True' | 'False' | 'Unknown';
   readonly addresses: readonly string[];
   readonly conditions: readonly Condition[];
+  /** There is no such Gateway; these services ask for it. */
+  readonly missingFor?: readonly string[];
 }
 
 interface Status {
@@ -86,6 +88,38 @@ export function readWaypoint(o: KubeObject): WaypointRow {
 
 const isWaypoint = (o: KubeObject): boolean =>
   (o['spec'] as { gatewayClassName?: string } | undefined)?.gatewayClassName === waypointClass;
+
+/** Waypoints that services ask for and that do not exist, by what the services' status says. */
+export function missingWaypoints(
+  services: readonly KubeObject[],
+  rows: readonly WaypointRow[],
+): WaypointRow[] {
+  const asked = new Map<string, string[]>();
+  for (const s of services) {
+    const conditions = ((s['status'] ?? {}) as Status).conditions ?? [];
+    const c = conditions.find((x) => x.type === 'istio.io/WaypointBound');
+    if (c?.status !== 'False' || c.reason !== 'WaypointIsNotReady') continue;
+    const name = /"([^"/]+\/[^"/]+)"/.exec(c.message)?.[1];
+    if (name === undefined || rows.some((r) => `${r.namespace}/${r.name}` === name)) continue;
+    const who = `${s.metadata.namespace ?? ''}/${s.metadata.name}`;
+    asked.set(name, [...(asked.get(name) ?? []), who]);
+  }
+  return [...asked].map(([key, missingFor]) => {
+    const [namespace = '', name = ''] = key.split('/');
+    const message = `no such Gateway; asked for by ${missingFor.join(', ')}`;
+    const condition = { type: 'Programmed', status: 'False', reason: 'Missing', message };
+    return {
+      namespace,
+      name,
+      revision: 'default',
+      trafficType: 'none',
+      programmed: 'False',
+      addresses: [],
+      conditions: [condition],
+      missingFor,
+    };
+  });
+}
 
 /** `any` is false when there is no Gateway of any class. */
 export async function listWaypoints(

@@ -6,7 +6,7 @@ import http2 from 'node:http2';
 import net from 'node:net';
 import { after, before, describe, test } from 'node:test';
 import tls from 'node:tls';
-import { namespacedHost } from '../../core/model/index.ts';
+import { type GatewayAddress, namespacedHost, type Service } from '../../core/model/index.ts';
 import {
   L7ListenerProtocol,
   L7PathKind,
@@ -111,7 +111,9 @@ function serve(
   name: string,
   n: number,
   endpoint: string,
-  more: { ingressUseWaypoint?: boolean; waypoint?: string } = {},
+  more: Partial<Pick<Service, 'ingressUseWaypoint' | 'weightedWaypoints'>> & {
+    waypoint?: string;
+  } = {},
 ): void {
   w.service(name, at(100 + n), 80, [endpoint]);
   const [ip = '', port = ''] = endpoint.split(':');
@@ -333,6 +335,30 @@ describe('M17 ingress and the waypoint of a service', () => {
     const got = await ask({ waypoint: 'gone', ingressUseWaypoint: true });
     assert.deepEqual([got.status, got.app], [503, undefined]);
   });
+
+  for (const [share, status] of [
+    [0, 200],
+    [100, 503],
+  ] as const) {
+    test(`M21 a canary that cannot be used with weight ${share}: ${status}`, async () => {
+      through('edge-istio');
+      const at15008 = (name: string): GatewayAddress => ({
+        kind: 'host',
+        namespace: 'shop',
+        hostname: `${name}.shop.svc.cluster.local`,
+        hboneMtlsPort: 15008,
+      });
+      const got = await ask({
+        waypoint: 'waypoint',
+        ingressUseWaypoint: true,
+        weightedWaypoints: [
+          { destination: at15008('waypoint'), weight: 100 - share },
+          { destination: at15008('gone'), weight: share },
+        ],
+      });
+      assert.equal(got.status, status);
+    });
+  }
 
   test('an endpoint that cannot prove its identity: 503, never in plaintext', async () => {
     const endpoint = await app('imposter', 13);

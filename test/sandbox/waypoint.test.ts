@@ -260,6 +260,14 @@ describe('waypoint', () => {
     await s.world.applyText(policy, 'details policy');
     await bind({ 'istio.io/use-waypoint': 'nowhere' }, {});
     await answer('a reset', 56, '000');
+    const shown = await s.ctl('waypoint', 'status');
+    assert.match(
+      shown.out,
+      /^nowhere +False +Programmed +Missing +no such Gateway; asked for by default\/details$/m,
+    );
+    const explained = await s.ctl('explain', 'deploy/curl', 'svc/details');
+    assert.equal(explained.code, 5, explained.err);
+    assert.match(explained.out, /note +WaypointIsNotReady: .* every proxy refuses/);
     await bind({}, { 'ambientlite.dev/waypoint-fail-open': 'true' });
     await answer('the way around it', 0, '200');
     await s.world.kube.remove(resources.authorizationPolicies, 'default', 'details-waypoint');

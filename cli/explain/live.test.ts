@@ -1,0 +1,54 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { absentNote, ejectedPods, withEjected } from './live.ts';
+
+const dump = {
+  clusters: [
+    {
+      cluster: 'shop/web.shop.svc.cluster.local|80|',
+      outliers: [
+        { host: 'Kubernetes//Pod/shop/web-1', ejected: true, backInMs: 1500 },
+        { host: 'Kubernetes//Pod/shop/web-2', ejected: false },
+      ],
+    },
+    {
+      cluster: 'shop/web.shop.svc.cluster.local|80|v2',
+      outliers: [{ host: 'Kubernetes//Pod/shop/web-3', ejected: true, backInMs: 10 }],
+    },
+    {
+      cluster: 'shop/web.shop.svc.cluster.local|8080|',
+      outliers: [{ host: 'Kubernetes//Pod/shop/web-4', ejected: true }],
+    },
+  ],
+};
+
+test('ejected endpoints of the port, of all subsets, with the time until they are back', () => {
+  const service = { namespace: 'shop', hostname: 'web.shop.svc.cluster.local' };
+  const out = ejectedPods(dump, service, 80);
+  assert.deepEqual(
+    [...out],
+    [
+      ['web-1.shop', 1500],
+      ['web-3.shop', 10],
+    ],
+  );
+  const candidate = (pod: string) => ({ pod, address: '', fit: true, why: 'port 80 → 80' });
+  const shown = withEjected([candidate('web-1.shop'), candidate('web-2.shop')], out, 'wp.shop');
+  assert.deepEqual(
+    shown.map((c) => [c.fit, c.why]),
+    [
+      [false, 'ejected by wp.shop, back in 2 s'],
+      [true, 'port 80 → 80'],
+    ],
+  );
+  assert.equal(ejectedPods('nonsense', service, 80).size, 0);
+});
+
+test('an absent waypoint is told with what becomes of the traffic', () => {
+  const c = { type: 'istio.io/WaypointBound', reason: 'WaypointIsNotReady', message: 'm' };
+  const of = (status: string): object => ({ status: { conditions: [{ ...c, status }] } });
+  assert.equal(absentNote(of('True'), false), undefined);
+  assert.match(absentNote(of('False'), true) ?? '', /^WaypointIsNotReady: m; .* refuses$/);
+  assert.match(absentNote(of('False'), false) ?? '', /gone around$/);
+  assert.equal(absentNote(undefined, false), undefined);
+});

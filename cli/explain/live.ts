@@ -1,0 +1,75 @@
+// What only the running cluster knows of an explained connection: a waypoint that is asked for and absent, endpoints that
+// the waypoint leaves out for now.
+import { field, list, text } from '../../istiod-lite/index.ts';
+import { type KubeClient, resources } from '../../core/kube/index.ts';
+import { callPodJson } from '../admin-client.ts';
+import { adminPort } from '../refs.ts';
+import type { Candidate, Explanation } from './explain.ts';
+import type { Destination } from './find.ts';
+
+/** `name.namespace` of ejected pods, with the time until they are back. */
+export function ejectedPods(
+  dump: unknown,
+  service: { readonly namespace: string; readonly hostname: string },
+  port: number,
+): Map<string, number> {
+  const out = new Map<string, number>();
+  const wanted = `${service.namespace}/${service.hostname}|${port}|`;
+  for (const c of list(field(dump, 'clusters'))) {
+    if (!text(field(c, 'cluster')).startsWith(wanted)) continue;
+    for (const o of list(field(c, 'outliers'))) {
+      if (field(o, 'ejected') !== true) continue;
+      // cluster//Pod/namespace/name
+      const [name = '', namespace = ''] = text(field(o, 'host')).split('/').toReversed();
+      const back = field(o, 'backInMs');
+      out.set(`${name}.${namespace}`, typeof back === 'number' ? back : 0);
+    }
+  }
+  return out;
+}
+
+export function withEjected(
+  all: readonly Candidate[],
+  out: ReadonlyMap<string, number>,
+  waypoint: string,
+): Candidate[] {
+  return all.map((c) => {
+    const back = out.get(c.pod);
+    if (back === undefined) return c;
+    const why = `ejected by ${waypoint}, back in ${Math.ceil(back / 1000)} s`;
+    return { ...c, fit: false, why };
+  });
+}
+
+/** What the status of the service says of a waypoint that it asks for and cannot have. */
+export function absentNote(service: unknown, refused: boolean): string | undefined {
+  const conditions = list(field(service, 'status', 'conditions'));
+  const c = conditions.find((x) => field(x, 'type') === 'istio.io/WaypointBound');
+  if (field(c, 'status') !== 'False') return undefined;
+  const then = refused
+    ? 'a policy would be skipped, so every proxy refuses'
+    : 'no policy is skipped, so it is gone around';
+  return `${text(field(c, 'reason'))}: ${text(field(c, 'message'))}; ${then}`;
+}
+
+export async function withLiveFacts(
+  kube: KubeClient,
+  e: Explanation,
+  to: Destination,
+): Promise<Explanation> {
+  const { service } = to;
+  if (!service) return e;
+  const object = await kube.get(resources.services, service.namespace, service.name);
+  const absent = absentNote(object, e.path.do === 'refuse');
+  const notes = absent === undefined ? e.notes : [...e.notes, absent];
+  const { via, endpoint } = e.path;
+  if (via !== 'waypoint' || endpoint === undefined) return { ...e, notes };
+  const [name = '', namespace = ''] = endpoint.split('.');
+  try {
+    const dump = await callPodJson(kube, { namespace, name }, adminPort, 'GET', '/config_dump');
+    const out = ejectedPods(dump, service, to.port);
+    return { ...e, notes, candidates: withEjected(e.candidates, out, endpoint) };
+  } catch {
+    return { ...e, notes: [...notes, `${endpoint} could not be asked for ejected endpoints`] };
+  }
+}
