@@ -275,7 +275,9 @@ export class NodeAgent {
     if (annotationOf(member.pod) === value) return;
     const patch = { metadata: { annotations: { [redirectionKey]: value ?? null } } };
     try {
-      await this.#deps.kube.patch(resources.pods, namespace, name, patch, { kind: 'merge' });
+      // Through the status, so that the account need not have the right to change what a pod runs.
+      const how = { kind: 'merge', subresource: 'status' } as const;
+      await this.#deps.kube.patch(resources.pods, namespace, name, patch, how);
     } catch (error) {
       if (!(error instanceof KubeError && error.code === 404)) throw error;
     }

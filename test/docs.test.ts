@@ -6,7 +6,7 @@ import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { parseAllDocuments } from 'yaml';
 import { configVariables as istiodVariables } from '../istiod-lite/index.ts';
-import { analyzeTexts, renderHelp } from '../cli/index.ts';
+import { analyzeTexts, renderHelp, valueTable } from '../cli/index.ts';
 import { staleDocs } from '../scripts/gen-docs.ts';
 import { readConfig as readWaypointConfig } from '../waypoint/index.ts';
 import { readConfig as readAgentConfig } from '../node-agent/index.ts';
@@ -82,9 +82,15 @@ test('manifests set only variables that the programs read', () => {
   assert.deepEqual(wrong, []);
 });
 
-const pages = ['docs/policy.md', 'docs/verify.md'];
+const pages = [
+  'docs/policy.md',
+  'docs/verify.md',
+  'docs/install.md',
+  'docs/troubleshooting.md',
+  'docs/migration.md',
+];
 
-test('commands that the pages on policy and proof name exist, with their flags', () => {
+test('commands that the pages name exist, with their flags', () => {
   const sections = new Map(renderHelp().map((h) => [h.name, h.text]));
   let seen = 0;
   for (const page of pages) {
@@ -100,6 +106,17 @@ test('commands that the pages on policy and proof name exist, with their flags',
     }
   }
   assert.ok(seen > 6);
+});
+
+test('values that pages set exist', () => {
+  const set = globSync('docs/*.md', { cwd: root }).flatMap((page) =>
+    [...readFileSync(join(root, page), 'utf8').matchAll(/--set ([\w.]+)=/g)].map((m) => m[1] ?? ''),
+  );
+  assert.ok(set.length > 4);
+  assert.deepEqual(
+    set.filter((name) => !Object.hasOwn(valueTable, name)),
+    [],
+  );
 });
 
 test('the YAML of the page on policy says nothing wrong about the bookstore', async () => {

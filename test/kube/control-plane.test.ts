@@ -225,7 +225,12 @@ for (const { kind, skip } of apiServers) {
     });
 
     test('takes up kinds that come later, and writes what it has to say of them', async () => {
-      const crds = ['security.istio.io', 'networking.istio.io', 'gateway.networking.k8s.io'];
+      const crds = [
+        'ambientlite.dev',
+        'security.istio.io',
+        'networking.istio.io',
+        'gateway.networking.k8s.io',
+      ];
       for (const group of crds) await applyObjects(api, objectsOf(`crds/${group}.yaml`));
       await applyYaml(api, l7);
       await hasStatus(resources.authorizationPolicies, 'l4', 'ZtunnelAccepted');

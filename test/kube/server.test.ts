@@ -1,8 +1,11 @@
 // The API servers of this ring answer as the mesh needs it.
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { resources } from '../../core/kube/index.ts';
+import { connectKube, resources } from '../../core/kube/index.ts';
+import { silentLog } from '../../core/base/index.ts';
+import { systemClock, systemRandom } from '../../core/runtime/index.ts';
 import { type ApiServer, apiServers, startApiServer } from '../kit/api-server.ts';
+import { applyObjects, objectsOf } from './kit.ts';
 
 for (const { kind, skip } of apiServers) {
   describe(`the API of ${kind}`, { skip, timeout: 120_000 }, () => {
@@ -17,6 +20,42 @@ for (const { kind, skip } of apiServers) {
       await api.restart();
       const kept = await api.kube.get(resources.namespaces, undefined, 'kept');
       assert.equal(kept?.metadata.name, 'kept');
+    });
+
+    test('node-agent can write its annotation, and nothing else of a pod', async () => {
+      const rights = objectsOf('base/node-agent.yaml').filter((o) => o.kind !== 'DaemonSet');
+      await applyObjects(api, [...objectsOf('base/namespace.yaml'), ...rights]);
+      const spec = { containers: [{ name: 'c', image: 'x' }] };
+      const metadata = { name: 'p', namespace: 'kept', annotations: { kept: 'yes' } };
+      await api.kube.create(resources.pods, { metadata, spec });
+      const token = await api.token('istio-system', 'node-agent');
+      const kube = await connectKube({
+        kubeconfig: api.kubeconfigOf('node-agent', token),
+        clock: systemClock,
+        random: systemRandom,
+        log: silentLog,
+      });
+      const write = async (value: string | null): Promise<unknown> => {
+        const patch = { metadata: { annotations: { 'ambient.istio.io/redirection': value } } };
+        const how = { kind: 'merge', subresource: 'status' } as const;
+        return (await kube.patch(resources.pods, 'kept', 'p', patch, how)).metadata.annotations;
+      };
+      assert.deepEqual(await write('enabled'), {
+        kept: 'yes',
+        'ambient.istio.io/redirection': 'enabled',
+      });
+      assert.deepEqual(await write(null), { kept: 'yes' });
+      const evil = { spec: { containers: [{ name: 'c', image: 'evil' }] } };
+      const how = { kind: 'strategic', subresource: 'status' } as const;
+      await kube.patch(resources.pods, 'kept', 'p', evil, how);
+      const [after] = (await kube.list(resources.pods, 'kept')).items;
+      assert.match(JSON.stringify(after), /"image":"x"/);
+      if (kind === 'sandbox') return;
+      const forbidden = { code: 403 };
+      await assert.rejects(
+        kube.patch(resources.pods, 'kept', 'p', evil, { kind: 'strategic' }),
+        forbidden,
+      );
     });
   });
 }
