@@ -102,6 +102,7 @@ export const resources = {
     'requestauthentications',
     'RequestAuthentication',
   ),
+  rateLimitPolicies: make('ambientlite.dev', 'v1alpha1', 'ratelimitpolicies', 'RateLimitPolicy'),
   peerAuthentications: make('security.istio.io', 'v1', 'peerauthentications', 'PeerAuthentication'),
 } as const;
 

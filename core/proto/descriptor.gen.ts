@@ -2105,6 +2105,11 @@ export const descriptor = {
            "id": 11,
            "protoName": "rate_limits"
           },
+          "pathNormalization": {
+           "type": "Normalization",
+           "id": 12,
+           "protoName": "path_normalization"
+          },
           "listeners": {
            "rule": "repeated",
            "type": "Listener",
@@ -2121,6 +2126,14 @@ export const descriptor = {
            6
           ]
          ]
+        },
+        "Normalization": {
+         "values": {
+          "BASE": 0,
+          "AS_IT_IS": 1,
+          "MERGE_SLASHES": 2,
+          "DECODE_AND_MERGE_SLASHES": 3
+         }
         },
         "RateLimit": {
          "fields": {

@@ -28,6 +28,8 @@ export const ApplicationTunnelProtocol = {"NONE":0,"PROXY":1} as const;
 
 export const ZdsVersion = {"NOT_USED":0,"V1":1} as const;
 
+export const L7Normalization = {"BASE":0,"AS_IT_IS":1,"MERGE_SLASHES":2,"DECODE_AND_MERGE_SLASHES":3} as const;
+
 export const L7PortProtocol = {"DETECT":0,"HTTP":1,"HTTP2":2,"TCP":3} as const;
 
 export const L7ListenerProtocol = {"LISTEN_HTTP":0,"LISTEN_HTTPS":1,"LISTEN_TCP":2,"LISTEN_TLS":3} as const;
@@ -722,6 +724,7 @@ export interface L7ServiceConfig {
   jwtRules: L7JwtRule[];
   providers: L7AuthProvider[];
   rateLimits: L7RateLimit[];
+  pathNormalization: number;
   listeners: L7Listener[];
   workloads: boolean;
 }

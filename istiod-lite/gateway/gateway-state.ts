@@ -10,6 +10,7 @@ import {
   type Touched,
 } from '../cluster/index.ts';
 import { readRequestAuthentication, type RequestAuthenticationFacts } from './authentication.ts';
+import { type RateLimitFacts, readRateLimitPolicy } from './rate-limits.ts';
 import { type MeshConfigFacts, noMeshConfig, readMeshConfig } from './mesh-config.ts';
 import {
   type ClassFacts,
@@ -36,6 +37,7 @@ export type GatewayKind =
   | 'Secret'
   | 'RequestAuthentication'
   | 'MeshConfig'
+  | 'RateLimitPolicy'
   | RouteKind;
 
 const keyOf = (o: KubeObject): ObjectKey => `${o.metadata.namespace ?? ''}/${o.metadata.name}`;
@@ -55,6 +57,7 @@ export class GatewayState {
   readonly destinationRules = new Map<ObjectKey, RuleFacts>();
   readonly virtualServices = new Map<ObjectKey, RuleFacts>();
   readonly requestAuthentications = new Map<ObjectKey, RequestAuthenticationFacts>();
+  readonly rateLimits = new Map<ObjectKey, RateLimitFacts>();
   readonly grants = new Map<ObjectKey, GrantFacts>();
   /** Of type kubernetes.io/tls. */
   readonly secrets = new Map<ObjectKey, SecretFacts>();
@@ -82,6 +85,9 @@ export class GatewayState {
         break;
       case 'RequestAuthentication':
         write(this.requestAuthentications, key, readRequestAuthentication(o), gone);
+        break;
+      case 'RateLimitPolicy':
+        write(this.rateLimits, key, readRateLimitPolicy(o), gone);
         break;
       case 'ReferenceGrant':
         write(this.grants, key, readGrant(o), gone);

@@ -3,13 +3,14 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { KubeObject } from '../../core/kube/index.ts';
-import { L7PolicyAction } from '../../core/proto/index.ts';
+import { L7Normalization, L7PolicyAction } from '../../core/proto/index.ts';
 import { ClusterState, type Kind, nothingTouched } from '../cluster/index.ts';
 import { authenticationStatus } from './authentication-status.ts';
 import { keySources } from './authentication.ts';
 import type { World } from './binding.ts';
 import { type GatewayKind, GatewayState } from './gateway-state.ts';
 import { noMeshConfig, readMeshConfig } from './mesh-config.ts';
+import { rateLimitStatus } from './rate-limit-status.ts';
 import { providerFault, securityFor } from './security.ts';
 
 const settings = {
@@ -49,7 +50,7 @@ extensionProviders:
 - name: traces
   opentelemetry: {service: x, port: 1}
 `;
-const gatewayKinds = new Set(['RequestAuthentication', 'MeshConfig']);
+const gatewayKinds = new Set(['RequestAuthentication', 'MeshConfig', 'RateLimitPolicy']);
 
 function world(...objects: readonly KubeObject[]): World {
   const cluster = new ClusterState('istio-system', 'default');
@@ -208,4 +209,68 @@ describe('RequestAuthentication', () => {
     assert.match(statusOf(o, old), /^True .*older keys are used/);
     assert.equal(rulesOf(o, { ...w, ...old })[0]?.jwks, '{}');
   });
+});
+
+describe('RateLimitPolicy', () => {
+  const limits = (spec: object): KubeObject =>
+    object('RateLimitPolicy', 'rl', { targetRefs, ...spec });
+  const statusOf = (o: KubeObject): string => {
+    const w = world(o);
+    const p = w.gateways.rateLimits.get('shop/rl');
+    const made = p && rateLimitStatus(w, p, 'now');
+    const all = (made as { conditions: { type: string; status: string; message: string }[] })
+      .conditions;
+    const c = all.find((x) => x.type === 'ambientlite.dev/Accepted');
+    return `${c?.status} ${c?.message}`;
+  };
+
+  test('its limits, what they count by, and who counts', () => {
+    const o = limits({
+      dryRun: true,
+      limits: [
+        { requests: 10, by: [{ type: 'Identity' }, { type: 'Header', name: 'X-Key' }] },
+        { name: 'all', requests: 5, unit: 'Minute', burst: 7, paths: ['/api*'] },
+      ],
+      shared: { service: 'authz.shop.svc.cluster.local', port: 9000, failureMode: 'Closed' },
+    });
+    const [first, second] = told(world(o)).rateLimits ?? [];
+    assert.deepEqual(
+      [first?.policy, first?.name, first?.requests, first?.unitMs, first?.dryRun, first?.by],
+      ['shop/rl', 'limit-0', 10, 1000, true, [{ identity: true }, { header: 'x-key' }]],
+    );
+    assert.deepEqual(first?.shared, {
+      namespace: 'shop',
+      hostname: 'authz.shop.svc.cluster.local',
+      port: 9000,
+      timeoutMs: 0,
+      failClosed: true,
+      domain: 'shop/rl',
+    });
+    assert.deepEqual([second?.unitMs, second?.burst, second?.paths?.any], [60_000, 7, ['/api*']]);
+    assert.match(statusOf(o), /^True/);
+  });
+
+  const bad: readonly (readonly [string, object, RegExp])[] = [
+    ['no requests', { limits: [{ requests: 0 }] }, /requests must be 1/],
+    ['an unknown unit', { limits: [{ requests: 1, unit: 'constructor' }] }, /unit "constructor"/],
+    ['an unknown key', { limits: [{ requests: 1, by: [{ type: 'Moon' }] }] }, /type/],
+    ['a header without a name', { limits: [{ requests: 1, by: [{ type: 'Header' }] }] }, /name/],
+    [
+      'nobody who counts',
+      { limits: [{ requests: 1 }], shared: { service: 'x', port: 1 } },
+      /x with port 1 was not found/,
+    ],
+  ];
+  for (const [name, spec, message] of bad) {
+    test(`${name}: said so`, () => assert.match(statusOf(limits(spec)), message));
+  }
+});
+
+test('the mode of paths goes to every waypoint', () => {
+  const mode = (name: string): number | undefined =>
+    told(world(meshConfig(`pathNormalization: {normalization: ${name}}`))).pathNormalization;
+  assert.equal(told(world()).pathNormalization, L7Normalization.BASE);
+  assert.equal(mode('DEFAULT'), L7Normalization.BASE);
+  assert.equal(mode('NONE'), L7Normalization.AS_IT_IS);
+  assert.equal(mode('DECODE_AND_MERGE_SLASHES'), L7Normalization.DECODE_AND_MERGE_SLASHES);
 });

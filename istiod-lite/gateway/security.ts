@@ -1,38 +1,17 @@
 // Everything about security that a waypoint is told with a service or gateway: who may, whose tokens count, whom to ask.
-import { L7PolicyAction } from '../../core/proto/index.ts';
+import { L7Normalization, L7PolicyAction } from '../../core/proto/index.ts';
 import type * as wire from '../../core/proto/index.ts';
 import type { Draft } from '../../core/rpc/index.ts';
 import type { AuthorizationPolicyFacts, ServiceFacts } from '../cluster/index.ts';
-import { serviceHostname } from '../translate/index.ts';
 import { accessPolicy } from './access.ts';
 import { jwtRules } from './authentication.ts';
 import type { World } from './binding.ts';
+import { located } from './located.ts';
+import { rateLimits } from './rate-limits.ts';
 import { policiesFor } from './targets.ts';
 
 /** On a CUSTOM policy: asked after tokens are checked, so that its rules may name end users. */
 const afterTokensAnnotation = 'ambientlite.dev/custom-after-authentication';
-
-/** Where a provider's service is in the mesh. */
-function located(
-  world: World,
-  service: string,
-  port: number,
-): { readonly namespace: string; readonly hostname: string } | undefined {
-  const cut = service.indexOf('/');
-  const namespace = cut < 0 ? undefined : service.slice(0, cut);
-  const host = service.slice(cut + 1).toLowerCase();
-  const here = (n: string): boolean => namespace === undefined || namespace === n;
-  for (const s of world.cluster.services.all()) {
-    const hostname = serviceHostname(s, world.settings);
-    if (hostname === host && here(s.namespace) && s.ports.some((p) => p.port === port))
-      return { namespace: s.namespace, hostname };
-  }
-  for (const e of world.cluster.serviceEntries.all()) {
-    if (e.hosts.includes(host) && here(e.namespace))
-      return { namespace: e.namespace, hostname: host };
-  }
-  return undefined;
-}
 
 /** What is wrong with the provider a policy names; `undefined` = nothing. */
 export function providerFault(world: World, name: string): string | undefined {
@@ -70,6 +49,12 @@ function policy(p: AuthorizationPolicyFacts): Draft<wire.L7AccessPolicy> {
   };
 }
 
+const normalizations: Readonly<Record<string, number>> = {
+  NONE: L7Normalization.AS_IT_IS,
+  MERGE_SLASHES: L7Normalization.MERGE_SLASHES,
+  DECODE_AND_MERGE_SLASHES: L7Normalization.DECODE_AND_MERGE_SLASHES,
+};
+
 /** `gateway` is `namespace/name`; no service = what comes in at the gateway itself. */
 export function securityFor(
   world: World,
@@ -82,5 +67,7 @@ export function securityFor(
     policies: all.map(policy),
     jwtRules: jwtRules(world, service, gateway),
     providers: [...names].map((n) => provider(world, n)),
+    rateLimits: rateLimits(world, service, gateway),
+    pathNormalization: normalizations[world.gateways.meshConfig.normalization ?? ''] ?? 0,
   };
 }

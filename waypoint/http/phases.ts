@@ -35,7 +35,7 @@ function sanitise(ctx: WaypointContext, x: Exchange): LocalReply | undefined {
   const cleaned = cleanRequest(head.headers);
   if (!cleaned.ok) return reply(cleaned.status, '', 'DPE', cleaned.details);
   if (!head.path.startsWith('/')) return reply(404, '', 'NR', 'absolute_path_rejected');
-  const normal = normalisePath(`${head.path}${head.query}`);
+  const normal = normalisePath(`${head.path}${head.query}`, x.connection.service.pathNormalization);
   if (!normal) return reply(400, '', 'DPE', 'path_normalization_failed');
   let { headers } = cleaned;
   const { service, peer, edge, source } = x.connection;

@@ -36,6 +36,8 @@ export interface CompiledService {
   readonly hostname: string;
   readonly ports: ReadonlyMap<number, CompiledPort>;
   readonly access: CompiledAccess;
+  /** A number of L7Normalization. */
+  readonly pathNormalization: number;
   /** Absent = tokens are nobody's business here. */
   readonly tokens: TokenRules | undefined;
   /** Absent = none. By their text, so that equal ones go on counting. */
@@ -92,6 +94,7 @@ export function compileService(
     namespace: c.namespace,
     hostname: c.hostname,
     ports,
+    pathNormalization: c.pathNormalization,
     access: compileAccess(c.policies, faults),
     tokens: compileTokenRules(c.jwtRules),
     rateLimits: compileRateLimits(c.rateLimits, context, before?.rateLimits),
