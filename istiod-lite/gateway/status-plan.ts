@@ -1,13 +1,12 @@
 // What status says of classes, services, policies and routes (control-plane.md 3.8, 6.4, 6.5;
 // waypoint-l7.md 3.12). Pure: the status now and the time are arguments; no change = `undefined`.
-import type { AuthorizationPolicyFacts, Condition, ServiceEntryFacts, ServiceFacts } from '../cluster/index.ts';
+import type { AuthorizationPolicyFacts, ServiceFacts } from '../cluster/index.ts';
 import { field, list, readConditions, text } from '../cluster/index.ts';
 import { unknownKeys } from './access.ts';
 import { attachedRoutes, isServiceParent } from './attach.ts';
 import { addressOf, bindService, type World } from './binding.ts';
 import { canaryOf } from './canary.ts';
 import { no, settle, type Wanted, yes } from './conditions.ts';
-import { entryServices } from './entry-services.ts';
 import { waypointLabel } from './gateway-state.ts';
 import { attach, isGatewayParent, isIngress } from './listeners.ts';
 import { gatewayController, meshController, specOfController } from './names.ts';
@@ -23,37 +22,28 @@ export function classStatus(c: ClassFacts, now: string): object | undefined {
   return conditions && { conditions };
 }
 
-/** WaypointBound of a service or of an entry seen as one; the rest is kept. */
-function boundStatus(
-  world: World,
-  s: ServiceFacts,
-  old: readonly Condition[],
-  now: string,
-): object | undefined {
+export function serviceStatus(world: World, s: ServiceFacts, now: string): object | undefined {
+  const old = world.gateways.serviceConditions.get(`${s.namespace}/${s.name}`) ?? [];
   const type = 'istio.io/WaypointBound';
   const binding = bindService(world, s);
   const canary = canaryOf(world, s, binding);
-  const wanted: Wanted[] = [];
-  if (binding.kind === 'unbound') wanted.push(no(type, binding.reason, binding.message));
-  else if (binding.kind === 'bound') {
-    const where = `${binding.gateway.namespace}/${binding.gateway.name}`;
-    const text = `Successfully attached to waypoint ${where}`;
-    const problem = canary?.problem;
-    const message = problem === undefined ? text : `${text}; ${problem}`;
-    wanted.push(yes(type, 'WaypointAccepted', message));
-  }
+  const wanted =
+    binding.kind === 'none'
+      ? []
+      : binding.kind === 'unbound'
+        ? [no(type, binding.reason, binding.message)]
+        : [
+            yes(
+              type,
+              'WaypointAccepted',
+              [
+                `Successfully attached to waypoint ${binding.gateway.namespace}/${binding.gateway.name}`,
+                ...(canary?.problem === undefined ? [] : [canary.problem]),
+              ].join('; '),
+            ),
+          ];
   const conditions = settle(old, wanted, s.generation, now, wanted.length > 0 ? [] : [type]);
   return conditions && { conditions };
-}
-
-export function serviceStatus(world: World, s: ServiceFacts, now: string): object | undefined {
-  const old = world.gateways.serviceConditions.get(`${s.namespace}/${s.name}`) ?? [];
-  return boundStatus(world, s, old, now);
-}
-
-export function entryStatus(world: World, e: ServiceEntryFacts, now: string): object | undefined {
-  const [first] = entryServices(e).values();
-  return first && boundStatus(world, first, e.conditions, now);
 }
 
 // --- policies
