@@ -26,6 +26,7 @@ COPY ztunnel ztunnel
 COPY waypoint waypoint
 COPY node-agent node-agent
 COPY istiod-lite istiod-lite
+COPY ratelimit ratelimit
 COPY cli cli
 COPY sandbox sandbox
 COPY manifests manifests
