@@ -202,14 +202,27 @@ function pathTest(pattern: string, faults: Faults): (s: string) => boolean {
 
 const port = (f: AccessFacts): readonly string[] => [String(f.destinationPort)];
 
+/** As it came, and without port and the dot at its end. */
+function hostForms(f: AccessFacts): readonly string[] {
+  const host = f.http?.host.toLowerCase();
+  return host === undefined ? [] : [host, host.replace(/:\d*$/, '').replace(/\.$/, '')];
+}
+const hostAsIs = (f: AccessFacts): readonly string[] => hostForms(f).slice(0, 1);
+
+/** A name in another spelling is no way around a DENY, and no way into an ALLOW. */
+function hosts(t: wire.L7Texts | null | undefined, deny: boolean): readonly (Test | undefined)[] {
+  const make = (p: string) => textTest(p.toLowerCase(), true);
+  const { any = [], none = [] } = t ?? {};
+  return [
+    field({ any, none: [] }, make, deny ? hostForms : hostAsIs),
+    field({ any: [], none }, make, deny ? hostAsIs : hostForms),
+  ];
+}
+
 /** HTTP fields of an opaque connection have no values: positive ones fail, so ALLOW does not match. */
-function operation(o: wire.L7AccessOperation, faults: Faults): Test {
+function operation(o: wire.L7AccessOperation, faults: Faults, deny: boolean): Test {
   return and([
-    field(
-      o.hosts,
-      (p) => textTest(p.toLowerCase(), true),
-      (f) => one(f.http?.host.toLowerCase()),
-    ),
+    ...hosts(o.hosts, deny),
     field(
       o.methods,
       (p) => textTest(p, true),
@@ -224,7 +237,7 @@ function operation(o: wire.L7AccessOperation, faults: Faults): Test {
   ]);
 }
 
-function condition(c: wire.L7AccessCondition, faults: Faults): Test | undefined {
+function condition(c: wire.L7AccessCondition, faults: Faults, deny: boolean): Test | undefined {
   const { key, values } = c;
   switch (key) {
     case 'source.ip':
@@ -252,7 +265,7 @@ function condition(c: wire.L7AccessCondition, faults: Faults): Test | undefined 
   }
   const path = claimPath(key);
   if (path) return field(values, textTest, claims(path));
-  return headerCondition(key, values, faults);
+  return headerCondition(key, values, faults, deny);
 }
 
 /** `request.auth.claims[a][b]`: b in a. */
@@ -265,16 +278,47 @@ function headerCondition(
   key: string,
   values: wire.L7Texts | null | undefined,
   faults: Faults,
+  deny: boolean,
 ): Test | undefined {
   const name = /^request\.headers\[(.+)\]$/.exec(key)?.[1]?.toLowerCase();
   if (name === undefined) {
     faults.add(`condition ${JSON.stringify(key.slice(0, 80))}`);
     return never;
   }
+  if (!values || isEmpty(values)) return undefined;
   const lines = (f: AccessFacts): readonly string[] =>
     (f.http?.headers ?? []).filter(([n]) => n === name).map(([, v]) => v);
-  return field(values, (p) => textTest(p, true), lines);
+  const any = values.any.map((p) => textTest(p, true));
+  const none = values.none.map((p) => textTest(p, true));
+  const meets = (tests: readonly ((v: string) => boolean)[]) => (v: string) =>
+    tests.some((t) => t(v));
+  return deny ? deniedLines(lines, any, none, meets) : allowedLines(lines, any, none, meets);
 }
+
+type Lines = (f: AccessFacts) => readonly string[];
+type Texts = readonly ((v: string) => boolean)[];
+type Meets = (tests: Texts) => (v: string) => boolean;
+
+/** Every line must be as it has to be (row L12): one more of them opens nothing. */
+const allowedLines =
+  (lines: Lines, any: Texts, none: Texts, meets: Meets): Test =>
+  (f) => {
+    const given = lines(f);
+    return (
+      (any.length === 0 || (given.length > 0 && given.every(meets(any)))) &&
+      !given.some(meets(none))
+    );
+  };
+
+/** One line is enough, and so is one part of a list in it; one good line beside a bad one hides nothing. */
+const deniedLines =
+  (lines: Lines, any: Texts, none: Texts, meets: Meets): Test =>
+  (f) => {
+    const given = lines(f);
+    const parts = given.flatMap((v) => [v, ...v.split(',').map((p) => p.trim())]);
+    const unlisted = given.length === 0 || !given.every(meets(none));
+    return (any.length === 0 || parts.some(meets(any))) && (none.length === 0 || unlisted);
+  };
 
 const usesHttp = (r: wire.L7AccessRule): boolean =>
   r.to.some((o) => !isEmpty(o.hosts) || !isEmpty(o.methods) || !isEmpty(o.paths)) ||
@@ -291,22 +335,22 @@ function withoutHttp(r: wire.L7AccessRule): wire.L7AccessRule {
   };
 }
 
-function ruleTest(r: wire.L7AccessRule, faults: Faults): Test {
+function ruleTest(r: wire.L7AccessRule, faults: Faults, deny: boolean): Test {
   const any = (tests: readonly Test[]): Test =>
     tests.length === 0 ? always : (f) => tests.some((t) => t(f));
   return and([
     any(r.from.map((s) => source(s, faults))),
-    any(r.to.map((o) => operation(o, faults))),
-    ...r.when.map((w) => condition(w, faults)),
+    any(r.to.map((o) => operation(o, faults, deny))),
+    ...r.when.map((w) => condition(w, faults, deny)),
   ]);
 }
 
 /** On an opaque connection ALLOW rules that need HTTP never match; DENY rules hold without that part. */
 export function compileRule(r: wire.L7AccessRule, deny: boolean, faults: Faults): Test {
   if (r.unreadable && !deny) return never;
-  const full = ruleTest(r, faults);
+  const full = ruleTest(r, faults, deny);
   if (!usesHttp(r)) return full;
-  const opaque = deny ? ruleTest(withoutHttp(r), faults) : never;
+  const opaque = deny ? ruleTest(withoutHttp(r), faults, deny) : never;
   return (f) => (f.http ? full(f) : opaque(f));
 }
 
