@@ -1,5 +1,6 @@
 // The TLS of callers from outside the mesh: they prove nothing, the gateway shows the certificate that fits the name
 // they ask for. Nobody gets a `Secured` here.
+import { isIP } from 'node:net';
 import type { Duplex } from 'node:stream';
 import tls from 'node:tls';
 import { type Clock, MeshError, printable } from '../core/base/index.ts';
@@ -87,6 +88,68 @@ export function acceptEdge(
       timer.cancel();
       socket.removeAllListeners('close');
       resolve({ stream: socket, serverName: asked, alpn: socket.alpnProtocol || '' });
+    });
+  });
+}
+
+/** How a server outside the mesh is spoken to. */
+export interface OutsideTls {
+  readonly sni: string;
+  /** One of these must be among its names; none = the one that was asked for. */
+  readonly subjectAltNames: readonly string[];
+  /** PEM; empty = the system's roots. */
+  readonly roots: string;
+  readonly pair: EdgeCertificate | undefined;
+}
+
+/**
+ * Handshake as client with a server outside the mesh, over a stream that is there. Its certificate is verified, always.
+ * Rejects with TLS_FAILED; the stream is then destroyed.
+ */
+export function originateTls(
+  stream: Duplex,
+  o: OutsideTls,
+  alpn: readonly string[],
+  how: { readonly clock: Clock; readonly handshakeMs?: number },
+): Promise<Duplex> {
+  return new Promise((resolve, reject) => {
+    const fail = (detail: string): void => {
+      timer.cancel();
+      stream.destroy();
+      reject(new MeshError('TLS_FAILED', { detail: printable(detail, 300) }));
+    };
+    const timer = how.clock.after(how.handshakeMs ?? handshakeLimitMs, () =>
+      fail('handshake timed out'),
+    );
+    let socket: tls.TLSSocket;
+    try {
+      socket = tls.connect({
+        socket: stream,
+        minVersion: 'TLSv1.2',
+        // An address is no server name (RFC 6066).
+        ...(isIP(o.sni) === 0 && { servername: o.sni }),
+        ...(o.roots !== '' && { ca: o.roots }),
+        ...(o.pair && { cert: o.pair.certificates, key: o.pair.privateKey }),
+        ...(alpn.length > 0 && { ALPNProtocols: [...alpn] }),
+        rejectUnauthorized: true,
+        checkServerIdentity: (_host, cert) => {
+          if (o.subjectAltNames.length === 0) return tls.checkServerIdentity(o.sni, cert);
+          const names = (cert.subjectaltname ?? '').split(', ').map((n) => n.replace(/^\w+:/, ''));
+          return o.subjectAltNames.some((n) => names.includes(n))
+            ? undefined
+            : new Error('none of subjectAltNames is among the names of the certificate');
+        },
+      });
+    } catch (error) {
+      return fail(error instanceof Error ? error.message : 'no TLS');
+    }
+    socket.on('error', (error) => fail(error.message));
+    const closed = (): void => fail('closed during handshake');
+    socket.on('close', closed);
+    socket.once('secureConnect', () => {
+      timer.cancel();
+      socket.off('close', closed);
+      resolve(socket);
     });
   });
 }

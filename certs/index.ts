@@ -15,7 +15,7 @@ export {
 export { type CaClient, localCaClient } from './ca-client.ts';
 export { grpcCaClient } from './ca-grpc.ts';
 export { CaError, type CaErrorCode } from './ca-error.ts';
-export { acceptEdge, type EdgeCertificate } from './edge.ts';
+export { acceptEdge, type EdgeCertificate, originateTls, type OutsideTls } from './edge.ts';
 export {
   CertManager,
   type CertManagerOptions,

@@ -8,6 +8,7 @@ import type { L7Connection } from './http/exchange.ts';
 import { xxh64 } from './balance/hash.ts';
 import type { Cluster } from './l7/cluster.ts';
 import { clusterEndpoints, pickBackend, pickTarget } from './upstream/pick.ts';
+import { withOutsideTls } from './upstream/outside.ts';
 import type { Endpoint } from './upstream/tunnels.ts';
 
 export interface OpenedOpaque {
@@ -64,7 +65,7 @@ export async function openOpaque(
     if (!endpoint || (n > 0 && tried.has(endpoint.workload.uid))) break;
     tried.add(endpoint.workload.uid);
     try {
-      const { stream } = await ctx.upstreams.tunnels.open({
+      const opened = await ctx.upstreams.tunnels.open({
         endpoint,
         client: c.source,
         serviceHost: c.service.hostname,
@@ -72,6 +73,8 @@ export async function openOpaque(
         signal: new AbortController().signal,
         connectTimeoutMs: policy.connectTimeoutMs,
       });
+      const host = c.service.hostname;
+      const stream = await withOutsideTls(opened.stream, cluster, host, [], ctx.clock);
       stream.once('close', connection);
       if (stream.destroyed) connection();
       return { stream, endpoint, startedMs, cluster };

@@ -3307,6 +3307,41 @@ export const descriptor = {
            "type": "bool",
            "id": 15,
            "protoName": "use_client_protocol"
+          },
+          "tls": {
+           "type": "OutsideTls",
+           "id": 16
+          }
+         }
+        },
+        "OutsideTls": {
+         "fields": {
+          "sni": {
+           "type": "string",
+           "id": 1
+          },
+          "subjectAltNames": {
+           "rule": "repeated",
+           "type": "string",
+           "id": 2,
+           "protoName": "subject_alt_names"
+          },
+          "roots": {
+           "type": "string",
+           "id": 3
+          },
+          "certificates": {
+           "type": "string",
+           "id": 4
+          },
+          "privateKey": {
+           "type": "string",
+           "id": 5,
+           "protoName": "private_key"
+          },
+          "fault": {
+           "type": "string",
+           "id": 6
           }
          }
         },

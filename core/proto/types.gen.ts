@@ -1096,6 +1096,17 @@ export interface L7TrafficPolicy {
   locality?: L7Locality | null;
   upgradeH2: boolean;
   useClientProtocol: boolean;
+  tls?: L7OutsideTls | null;
+}
+
+/** ambientlite.waypoint.v1.OutsideTls */
+export interface L7OutsideTls {
+  sni: string;
+  subjectAltNames: string[];
+  roots: string;
+  certificates: string;
+  privateKey: string;
+  fault: string;
 }
 
 /** ambientlite.waypoint.v1.RetryBudget */
@@ -1287,6 +1298,7 @@ export interface Messages {
   'ambientlite.waypoint.v1.AccessOperation': L7AccessOperation;
   'ambientlite.waypoint.v1.AccessCondition': L7AccessCondition;
   'ambientlite.waypoint.v1.TrafficPolicy': L7TrafficPolicy;
+  'ambientlite.waypoint.v1.OutsideTls': L7OutsideTls;
   'ambientlite.waypoint.v1.RetryBudget': L7RetryBudget;
   'ambientlite.waypoint.v1.HashKey': L7HashKey;
   'ambientlite.waypoint.v1.HashCookie': L7HashCookie;

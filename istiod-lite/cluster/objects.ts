@@ -66,6 +66,8 @@ export interface ServiceFacts extends Meta {
   readonly publishNotReady: boolean;
   /** What the load balancer has given it: addresses and names. */
   readonly balancer: readonly string[];
+  /** Of a ServiceEntry that is seen as a service: its host. */
+  readonly host?: string;
 }
 
 export interface SliceEndpoint {

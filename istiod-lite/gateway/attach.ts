@@ -10,10 +10,13 @@ const strength: readonly RouteKind[] = ['GRPCRoute', 'HTTPRoute', 'TLSRoute', 'T
 export const isServiceParent = (p: ParentRef): boolean =>
   (p.group === '' || p.group === 'core') && p.kind === 'Service';
 
+export const isEntryParent = (p: ParentRef): boolean =>
+  p.group === 'networking.istio.io' && p.kind === 'ServiceEntry';
+
 function aimsAt(route: RouteFacts, s: ServiceFacts, port: ServiceFacts['ports'][number]): boolean {
   return route.parents.some(
     (p) =>
-      isServiceParent(p) &&
+      (s.host === undefined ? isServiceParent(p) : isEntryParent(p)) &&
       p.name === s.name &&
       (p.namespace || route.namespace) === s.namespace &&
       (p.port === 0 || p.port === port.port) &&

@@ -88,7 +88,8 @@ function world(...objects: readonly KubeObject[]): World {
   return { cluster, gateways, settings };
 }
 
-const named = { name: 'web', namespace: 'shop', weightedWaypoints: [] } as unknown as Service;
+const hostname = 'web.shop.svc.cluster.local';
+const named = { name: 'web', namespace: 'shop', hostname } as Service;
 const podded = { name: 'web-1', namespace: 'shop' } as Workload;
 const sent = (w: World) => withWaypoints(w, { services: [named], workloads: [podded] });
 const nameOf = (a: Service['waypoint']): string =>

@@ -16,6 +16,7 @@ import { KeySets } from '../keys/key-sets.ts';
 import { meshConfigName } from './mesh-config.ts';
 import { rateLimitStatus } from './rate-limit-status.ts';
 import type { World } from './binding.ts';
+import { entryServices } from './entry-services.ts';
 import { podReference, serviceReference, withWaypoints } from './references.ts';
 import type { Template } from './deploy-plan.ts';
 import { createClass, Deployer } from './deployer.ts';
@@ -24,7 +25,13 @@ import { classes } from './names.ts';
 import type { RouteKind } from './objects.ts';
 import { type NamedConfig, serviceConfigs } from './service-config.ts';
 import { destinationRuleStatus, virtualServiceStatus } from './rule-status.ts';
-import { classStatus, policyStatus, routeStatus, serviceStatus } from './status-plan.ts';
+import {
+  classStatus,
+  entryStatus,
+  policyStatus,
+  routeStatus,
+  serviceStatus,
+} from './status-plan.ts';
 import { gatewayStatus } from './gateway-status.ts';
 import { GatewayStatusWriter } from './writer.ts';
 
@@ -165,6 +172,13 @@ export class GatewayController {
     };
     for (const s of cluster.services.all()) note('services', s, serviceReference(this.#world, s));
     for (const p of cluster.pods.all()) note('pods', p, podReference(this.#world, p));
+    for (const e of cluster.serviceEntries.all()) {
+      const [first] = entryServices(e).values();
+      const now = first ? serviceReference(this.#world, first) : '';
+      const at = `entries/${e.namespace}/${e.name}`;
+      if (now !== '') sent.set(at, now);
+      if ((this.#sent.get(at) ?? '') !== now) touched.entries = true;
+    }
     this.#sent = sent;
   }
 
@@ -232,6 +246,12 @@ export class GatewayController {
       this.#want(resources.services, s, (now) => {
         const fresh = cluster.services.get(s.namespace, s.name);
         return fresh && serviceStatus(world, fresh, now);
+      });
+    }
+    for (const e of cluster.serviceEntries.all()) {
+      this.#want(resources.serviceEntries, e, (now) => {
+        const fresh = cluster.serviceEntries.get(e.namespace, e.name);
+        return fresh && entryStatus(world, fresh, now);
       });
     }
     for (const p of cluster.authorizationPolicies.all()) {

@@ -4,6 +4,7 @@ import type * as wire from '../../core/proto/index.ts';
 import type { Draft } from '../../core/rpc/index.ts';
 import { type Dict, field, list, text } from '../cluster/index.ts';
 import { selects } from '../translate/index.ts';
+import { outsideTls } from './outside-tls.ts';
 import type { World } from './binding.ts';
 import { byRuleAge, fullHost, hostMatches, hostRank, isExported } from './hosts.ts';
 import type { RuleFacts } from './objects.ts';
@@ -94,7 +95,7 @@ function sectionsFor(policy: unknown, port: number): Sections {
   );
   const at = own ?? policy;
   const out: Record<string, unknown> = {};
-  for (const name of ['loadBalancer', 'connectionPool', 'outlierDetection', 'retryBudget']) {
+  for (const name of ['loadBalancer', 'connectionPool', 'outlierDetection', 'retryBudget', 'tls']) {
     const value = field(at, name);
     if (value !== undefined) out[name] = value;
   }
@@ -140,7 +141,7 @@ export function clusterFor(
   return {
     ...d,
     ...(subset && { members: members(world, d.namespace, subset.labels) }),
-    traffic: trafficPolicy(sections),
+    traffic: { ...trafficPolicy(sections), ...outsideTls(world, sections.tls, client) },
   };
 }
 

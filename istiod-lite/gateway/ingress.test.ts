@@ -490,7 +490,8 @@ describe('M17 istio.io/ingress-use-waypoint', () => {
           spec: { targetRefs: [{ kind: 'Service', name: 'web' }], rules: [{}] },
         }),
       );
-      const plain = { name: 'web', namespace: 'shop' } as Parameters<
+      const hostname = 'web.shop.svc.cluster.local';
+      const plain = { name: 'web', namespace: 'shop', hostname } as Parameters<
         typeof withWaypoints
       >[1]['services'][number];
       const { services } = withWaypoints(w, { services: [plain], workloads: [] });

@@ -68,6 +68,8 @@ export interface GrantFacts extends Meta {
 export interface SecretFacts extends Meta {
   readonly certificates: string;
   readonly privateKey: string;
+  /** `ca.crt`, empty if there is none. */
+  readonly roots: string;
 }
 
 export interface GatewayFacts extends Meta {
@@ -218,7 +220,12 @@ export function readSecret(o: KubeObject): SecretFacts {
     const given = text(field(o['data'], name));
     return Buffer.from(given, 'base64').toString('utf8');
   };
-  return { ...readMeta(o.metadata), certificates: pem('tls.crt'), privateKey: pem('tls.key') };
+  return {
+    ...readMeta(o.metadata),
+    certificates: pem('tls.crt'),
+    privateKey: pem('tls.key'),
+    roots: pem('ca.crt'),
+  };
 }
 
 function readParent(p: unknown): ParentRef {

@@ -4,6 +4,8 @@ import type { GatewayAddress, Service, Workload } from '../../core/model/index.t
 import type { PodFacts, ServiceFacts } from '../cluster/index.ts';
 import { type Binding, bindPod, bindService, hbonePort, type World } from './binding.ts';
 import { canaryOf, weighted } from './canary.ts';
+import { serviceHostname } from '../translate/index.ts';
+import { entryServices } from './entry-services.ts';
 import { policiesAtStake } from './targets.ts';
 
 /** On a Service, pod or namespace: without its waypoint, traffic goes direct even where L7 policy is skipped. */
@@ -80,7 +82,12 @@ export function withWaypoints(
 ): { services: Service[]; workloads: Workload[] } {
   const { cluster } = world;
   const services = out.services.map((s) => {
-    const facts = cluster.services.get(s.namespace, s.name);
+    const own = cluster.services.get(s.namespace, s.name);
+    const entry = cluster.serviceEntries.get(s.namespace, s.name);
+    const facts =
+      own && serviceHostname(own, world.settings) === s.hostname
+        ? own
+        : entry && entryServices(entry).get(s.hostname);
     const sent = facts && sentWith(world, facts);
     return sent ? { ...s, ...sent } : s;
   });

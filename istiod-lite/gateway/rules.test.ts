@@ -437,10 +437,15 @@ describe('status', () => {
     ]);
   });
   test('parts that do nothing are named', () => {
-    const spec = { trafficPolicy: { tls: { mode: 'SIMPLE' }, loadBalancer: { warmup: {} } } };
+    const spec = {
+      trafficPolicy: {
+        tls: { mode: 'SIMPLE', insecureSkipVerify: true },
+        loadBalancer: { warmup: {} },
+      },
+    };
     assert.match(
       ofDr('a', dr('a', spec))[1] ?? '',
-      /PartiallyInvalid True UnsupportedValue: trafficPolicy\.tls .*trafficPolicy\.loadBalancer\.warmup is not/,
+      /PartiallyInvalid True UnsupportedValue: trafficPolicy\.tls\.insecureSkipVerify .*trafficPolicy\.loadBalancer\.warmup is not/,
     );
     assert.equal(
       ofDr('a', dr('a', { trafficPolicy: { tls: { mode: 'ISTIO_MUTUAL' } } })).length,

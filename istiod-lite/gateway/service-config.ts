@@ -8,6 +8,7 @@ import { portProtocol } from './backends.ts';
 import { bindService, trafficOf, type World } from './binding.ts';
 import { canaryOf } from './canary.ts';
 import { backendsOf, clustersOf } from './destinations.ts';
+import { entryServices } from './entry-services.ts';
 import { ingressConfigs } from './ingress-config.ts';
 import { meshController } from './names.ts';
 import type { GatewayFacts } from './objects.ts';
@@ -113,7 +114,10 @@ const tellsCaller = (g: GatewayFacts): boolean =>
 /** Everything any waypoint is to be told, in a stable order. */
 export function serviceConfigs(world: World): NamedConfig[] {
   const out: NamedConfig[] = [];
-  for (const s of world.cluster.services.all()) {
+  const entries = [...world.cluster.serviceEntries.all()].flatMap((e) => [
+    ...entryServices(e).values(),
+  ]);
+  for (const s of [...world.cluster.services.all(), ...entries]) {
     if (s.type === 'ExternalName') continue;
     const binding = bindService(world, s);
     if (binding.kind === 'none' || !binding.gateway) continue;

@@ -1,19 +1,25 @@
 // What status says of classes, services, policies and routes (control-plane.md 3.8, 6.4, 6.5;
 // waypoint-l7.md 3.12). Pure: the status now and the time are arguments; no change = `undefined`.
-import type { AuthorizationPolicyFacts, ServiceFacts } from '../cluster/index.ts';
+import type {
+  AuthorizationPolicyFacts,
+  Condition,
+  ServiceEntryFacts,
+  ServiceFacts,
+} from '../cluster/index.ts';
 import { field, list, readConditions, text } from '../cluster/index.ts';
 import { unknownKeys } from './access.ts';
-import { attachedRoutes, isServiceParent } from './attach.ts';
+import { attachedRoutes, isEntryParent, isServiceParent } from './attach.ts';
 import { addressOf, bindService, type World } from './binding.ts';
 import { canaryOf } from './canary.ts';
 import { no, settle, type Wanted, yes } from './conditions.ts';
+import { entryServices } from './entry-services.ts';
 import { waypointLabel } from './gateway-state.ts';
 import { attach, isGatewayParent, isIngress } from './listeners.ts';
 import { gatewayController, meshController, specOfController } from './names.ts';
 import type { ClassFacts, GatewayFacts, ParentRef, RouteFacts } from './objects.ts';
 import { readRule, type RuleNotes } from './route-rules.ts';
 import { providerFault } from './security.ts';
-import { isClassRef, isGatewayRef, isServiceRef, type TargetRef } from './targets.ts';
+import { isClassRef, isEntryRef, isGatewayRef, isServiceRef, type TargetRef } from './targets.ts';
 
 export function classStatus(c: ClassFacts, now: string): object | undefined {
   if (!specOfController(c.controllerName)) return undefined;
@@ -22,28 +28,37 @@ export function classStatus(c: ClassFacts, now: string): object | undefined {
   return conditions && { conditions };
 }
 
-export function serviceStatus(world: World, s: ServiceFacts, now: string): object | undefined {
-  const old = world.gateways.serviceConditions.get(`${s.namespace}/${s.name}`) ?? [];
+/** WaypointBound of a service or of an entry seen as one; the rest is kept. */
+function boundStatus(
+  world: World,
+  s: ServiceFacts,
+  old: readonly Condition[],
+  now: string,
+): object | undefined {
   const type = 'istio.io/WaypointBound';
   const binding = bindService(world, s);
   const canary = canaryOf(world, s, binding);
-  const wanted =
-    binding.kind === 'none'
-      ? []
-      : binding.kind === 'unbound'
-        ? [no(type, binding.reason, binding.message)]
-        : [
-            yes(
-              type,
-              'WaypointAccepted',
-              [
-                `Successfully attached to waypoint ${binding.gateway.namespace}/${binding.gateway.name}`,
-                ...(canary?.problem === undefined ? [] : [canary.problem]),
-              ].join('; '),
-            ),
-          ];
+  const wanted: Wanted[] = [];
+  if (binding.kind === 'unbound') wanted.push(no(type, binding.reason, binding.message));
+  else if (binding.kind === 'bound') {
+    const where = `${binding.gateway.namespace}/${binding.gateway.name}`;
+    const text = `Successfully attached to waypoint ${where}`;
+    const problem = canary?.problem;
+    const message = problem === undefined ? text : `${text}; ${problem}`;
+    wanted.push(yes(type, 'WaypointAccepted', message));
+  }
   const conditions = settle(old, wanted, s.generation, now, wanted.length > 0 ? [] : [type]);
   return conditions && { conditions };
+}
+
+export function serviceStatus(world: World, s: ServiceFacts, now: string): object | undefined {
+  const old = world.gateways.serviceConditions.get(`${s.namespace}/${s.name}`) ?? [];
+  return boundStatus(world, s, old, now);
+}
+
+export function entryStatus(world: World, e: ServiceEntryFacts, now: string): object | undefined {
+  const [first] = entryServices(e).values();
+  return first && boundStatus(world, first, e.conditions, now);
 }
 
 // --- policies
@@ -62,15 +77,26 @@ interface Aimed {
   readonly targetRefs: readonly TargetRef[];
 }
 
+function serviceNamed(
+  world: World,
+  entry: boolean,
+  namespace: string,
+  name: string,
+): ServiceFacts | undefined {
+  if (!entry) return world.cluster.services.get(namespace, name);
+  const found = world.cluster.serviceEntries.get(namespace, name);
+  return found && [...entryServices(found).values()][0];
+}
+
 function targetStatus(world: World, p: Aimed, t: TargetRef): Attached {
-  if (isServiceRef(t)) {
-    const service = world.cluster.services.get(p.namespace, t.name);
+  if (isServiceRef(t) || isEntryRef(t)) {
+    const service = serviceNamed(world, isEntryRef(t), p.namespace, t.name);
     const shown = `${p.namespace}/${t.name}`;
-    if (!service) return refused('TargetNotFound', `Service ${shown} was not found`);
+    if (!service) return refused('TargetNotFound', `${t.kind} ${shown} was not found`);
     const binding = bindService(world, service);
     if (binding.kind === 'bound')
       return good(`${binding.gateway.namespace}/${binding.gateway.name}`);
-    return refused('AncestorNotBound', `Service ${shown} is not bound to a waypoint`);
+    return refused('AncestorNotBound', `${t.kind} ${shown} is not bound to a waypoint`);
   }
   if (isGatewayRef(t)) {
     const gateway = world.gateways.gateways.get(`${p.namespace}/${t.name}`);
@@ -142,14 +168,15 @@ function parentConditions(
   notes: RuleNotes,
 ): Wanted[] {
   const namespace = p.namespace || route.namespace;
-  const service = world.cluster.services.get(namespace, p.name);
+  const service = serviceNamed(world, isEntryParent(p), namespace, p.name);
   const [first] = notes;
   const refs = first
     ? no('ResolvedRefs', first.reason, first.message)
     : yes('ResolvedRefs', 'ResolvedRefs', 'All references resolved');
   const waypoints = yes('ResolvedWaypoints', 'ResolvedWaypoints', waypointsMessage(world, service));
   if (!service) {
-    const text = `parent service: "${p.name}" not found`;
+    const kind = isEntryParent(p) ? 'service entry' : 'service';
+    const text = `parent ${kind}: "${p.name}" not found`;
     return [no('Accepted', 'NoMatchingParent', text), refs, waypoints];
   }
   const ports = service.ports.filter(
@@ -212,7 +239,9 @@ export function routeStatus(world: World, route: RouteFacts, now: string): objec
   const parents = route.parents.flatMap((p) => {
     const g = ingressOf(world, route, p);
     if (g) return [{ p, wanted: gatewayConditions(world, route, p, g) }];
-    return isServiceParent(p) ? [{ p, wanted: parentConditions(world, route, p, notes) }] : [];
+    return isServiceParent(p) || isEntryParent(p)
+      ? [{ p, wanted: parentConditions(world, route, p, notes) }]
+      : [];
   });
   const entries = parents.map(({ p, wanted }) => {
     const old = mine.find((e) => keyOf(field(e, 'parentRef')) === keyOf(p.raw));

@@ -10,6 +10,8 @@ const gatewayGroup = 'gateway.networking.k8s.io';
 
 export const isServiceRef = (t: TargetRef): boolean =>
   (t.group === '' || t.group === 'core') && t.kind === 'Service';
+export const isEntryRef = (t: TargetRef): boolean =>
+  t.group === 'networking.istio.io' && t.kind === 'ServiceEntry';
 export const isGatewayRef = (t: TargetRef): boolean =>
   t.group === gatewayGroup && t.kind === 'Gateway';
 export const isClassRef = (t: TargetRef): boolean =>
@@ -22,7 +24,10 @@ export function aims(
   service: ServiceFacts | undefined,
   gateway: string,
 ): boolean {
-  if (isServiceRef(t)) return service?.name === t.name && service.namespace === p.namespace;
+  if (isServiceRef(t) || isEntryRef(t)) {
+    const kind = isEntryRef(t) === (service?.host !== undefined);
+    return kind && service?.name === t.name && service.namespace === p.namespace;
+  }
   if (isGatewayRef(t)) return gateway === `${p.namespace}/${t.name}`;
   if (!isClassRef(t) || p.namespace !== world.cluster.rootNamespace) return false;
   const klass = world.gateways.classes.get(`/${t.name}`);

@@ -12,6 +12,7 @@ export interface Sections {
   readonly connectionPool?: unknown;
   readonly outlierDetection?: unknown;
   readonly retryBudget?: unknown;
+  readonly tls?: unknown;
 }
 
 const simple: Readonly<Record<string, number>> = {
@@ -131,7 +132,18 @@ export function trafficPolicy(s: Sections): Draft<wire.L7TrafficPolicy> {
 }
 
 const knownIn: readonly (readonly [readonly string[], readonly string[]])[] = [
-  [[], ['loadBalancer', 'connectionPool', 'outlierDetection', 'retryBudget', 'portLevelSettings']],
+  [
+    [],
+    [
+      'loadBalancer',
+      'connectionPool',
+      'outlierDetection',
+      'retryBudget',
+      'tls',
+      'portLevelSettings',
+    ],
+  ],
+  [['tls'], ['mode', 'credentialName', 'sni', 'subjectAltNames', 'caCertificates']],
   [['loadBalancer'], ['simple', 'consistentHash', 'localityLbSetting']],
   [
     ['connectionPool', 'tcp'],
@@ -188,10 +200,7 @@ function isPrime(n: number): boolean {
 export function unsupportedParts(policy: unknown, prefix = 'trafficPolicy'): string[] {
   const out: string[] = [];
   for (const [path, known] of knownIn) {
-    // At a waypoint DISABLE and ISTIO_MUTUAL have no effect: the transport is HBONE (1.5).
-    const tls = text(field(policy, 'tls', 'mode'));
-    const also = path.length === 0 && (tls === 'DISABLE' || tls === 'ISTIO_MUTUAL') ? ['tls'] : [];
-    for (const name of unknownFields(field(policy, ...path), [...known, ...also, 'port'])) {
+    for (const name of unknownFields(field(policy, ...path), [...known, 'port'])) {
       out.push([prefix, ...path, name].join('.'));
     }
   }

@@ -3,8 +3,10 @@ import type { AppProtocol, LoadBalancing, Service, ServicePort } from '../../cor
 import type { ClusterState, Dict, ServiceFacts, ServicePortFacts } from '../cluster/index.ts';
 import type { MeshSettings } from './settings.ts';
 
-export const serviceHostname = (s: { name: string; namespace: string }, m: MeshSettings): string =>
-  `${s.name}.${s.namespace}.svc.${m.clusterDomain}`;
+export const serviceHostname = (
+  s: { readonly name: string; readonly namespace: string; readonly host?: string },
+  m: MeshSettings,
+): string => s.host ?? `${s.name}.${s.namespace}.svc.${m.clusterDomain}`;
 
 const byName = new Map<string, AppProtocol>([
   ['http', 'HTTP11'],

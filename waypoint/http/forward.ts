@@ -152,7 +152,8 @@ async function tryOnce(
   const { uid } = endpoint.workload;
   tried.add(uid);
   x.outcome.endpoint = endpoint.workload;
-  x.outcome.endpointAddress = printIpPort({ ip: endpoint.address, port: endpoint.port });
+  const { host, address: ip, port } = endpoint;
+  x.outcome.endpointAddress = host === undefined ? printIpPort({ ip, port }) : `${host}:${port}`;
   const perTry = new AbortController();
   const ms = x.rule?.backendTimeoutMs ?? 0;
   const timer =

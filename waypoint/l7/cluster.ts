@@ -2,6 +2,7 @@
 import { type NamespacedHost, namespacedHost, type WorkloadUid } from '../../core/model/index.ts';
 import { L7Balancer } from '../../core/proto/index.ts';
 import type * as wire from '../../core/proto/index.ts';
+import type { OutsideTls } from '../../certs/index.ts';
 import type { BreakerRules } from '../balance/breaker.ts';
 import {
   defaultRingSize,
@@ -44,6 +45,8 @@ export interface ClusterPolicy {
   readonly locality: LocalityRules | undefined;
   readonly upgradeH2: boolean;
   readonly useClientProtocol: boolean;
+  /** `fault` = what was asked for cannot be had; nothing is sent. */
+  readonly tls?: (OutsideTls & { readonly fault: string }) | undefined;
 }
 
 export interface Cluster {
@@ -172,7 +175,14 @@ export function compilePolicy(t: wire.L7TrafficPolicy | null | undefined): Clust
     locality: t.locality ?? undefined,
     upgradeH2: t.upgradeH2,
     useClientProtocol: t.useClientProtocol,
+    tls: t.tls ? compileTls(t.tls) : undefined,
   };
+}
+
+function compileTls(t: wire.L7OutsideTls): NonNullable<ClusterPolicy['tls']> {
+  const { certificates, privateKey, subjectAltNames, roots, sni, fault } = t;
+  const pair = certificates === '' ? undefined : { certificates, privateKey };
+  return { sni, subjectAltNames, roots, pair, fault };
 }
 
 export function compileCluster(c: wire.L7Cluster): Cluster {

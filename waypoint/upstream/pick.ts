@@ -9,7 +9,9 @@ import {
   type Service,
   serviceEndpoints,
   waypointOf,
+  type Workload,
   type WorkloadUid,
+  workloadUid,
 } from '../../core/model/index.ts';
 import type { WaypointContext } from '../context.ts';
 import type { Backend } from '../l7/backend.ts';
@@ -75,10 +77,37 @@ export function pickTarget(
       tried: wish.tried,
       hash: wish.hash,
     });
-  const family = self.addresses[0] ?? picked?.workload.addresses[0];
-  if (!picked || family === undefined) return undefined;
+  if (!picked) return passed(ctx, service, c.port, wanted);
+  const { workload, targetPort: port } = picked;
+  const { hostname: host } = workload;
+  if (workload.addresses.length === 0 && host !== '' && wanted) {
+    return { workload, address: wanted.ip, port, host };
+  }
+  const family = self.addresses[0] ?? picked.workload.addresses[0];
+  if (family === undefined) return undefined;
   const address = pickAddress(picked.workload, service, family);
   return address && { workload: picked.workload, address, port: picked.targetPort };
+}
+
+/** An entry without endpoints of its own (resolution NONE): where the caller wanted to go. */
+function passed(
+  ctx: WaypointContext,
+  service: Service,
+  port: number,
+  wanted: IpPort | undefined,
+): Endpoint | undefined {
+  if (service.loadBalancing?.mode !== 'Passthrough' || !wanted) return undefined;
+  const mapped = service.ports.find((p) => p.servicePort === port);
+  const workload: Workload = {
+    ...ctx.self(),
+    uid: workloadUid(`outside/${wanted.ip}`),
+    name: service.name,
+    namespace: service.namespace,
+    addresses: [wanted.ip],
+    protocol: 'TCP',
+    services: new Map(),
+  };
+  return { workload, address: wanted.ip, port: mapped?.targetPort || port };
 }
 
 function exactly(

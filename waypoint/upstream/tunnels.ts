@@ -28,6 +28,7 @@ import {
 } from '../../core/model/index.ts';
 import { dial } from '../../core/runtime/index.ts';
 import type { WaypointConfig } from '../config.ts';
+import { resolveHost } from './outside.ts';
 import { tunnelWindow } from '../limits.ts';
 
 const hbonePort = 15008;
@@ -62,6 +63,8 @@ export interface Endpoint {
   readonly workload: Workload;
   readonly address: IpAddress;
   readonly port: number;
+  /** Dialled by this name, resolved then; `address` is what the caller asked for. */
+  readonly host?: string;
   /** The workload is a waypoint, reached here; `address` and `port` are what is asked of it. */
   readonly via?: IpPort;
 }
@@ -119,7 +122,9 @@ export class Tunnels {
   }
 
   async #plain({ endpoint }: Call, signal: AbortSignal): Promise<Opened> {
-    return { stream: await this.#dialPlain({ ip: endpoint.address, port: endpoint.port }, signal) };
+    const { host, address, port } = endpoint;
+    const ip = host === undefined ? address : await resolveHost(host);
+    return { stream: await this.#dialPlain({ ip, port }, signal) };
   }
 
   async #tunnel(call: Call, signal: AbortSignal): Promise<Opened> {

@@ -17,6 +17,7 @@ import type { Cluster } from '../l7/cluster.ts';
 import { type AgentOptions, defaultIdleMs, TunnelAgent } from './agent.ts';
 import { type Attempted, UpstreamFailure } from './attempt.ts';
 import type { AttemptBody } from './body.ts';
+import { serverNameFor, withOutsideTls } from './outside.ts';
 import type { Endpoint, Tunnels } from './tunnels.ts';
 
 export interface AttemptRequest {
@@ -39,8 +40,8 @@ const streamsPerSession = 100;
 const repeatable = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE']);
 const maxResponseHeaders = 100;
 
-const keyOf = ({ cluster, endpoint: e }: AttemptRequest): string =>
-  `${cluster.key}|${e.workload.uid}|${e.address}|${e.port}`;
+const keyOf = ({ cluster, endpoint: e, head }: AttemptRequest): string =>
+  `${cluster.key}|${e.workload.uid}|${e.address}|${e.port}|${serverNameFor(cluster, head.authority)}`;
 
 interface Session {
   readonly session: ClientHttp2Session;
@@ -51,6 +52,7 @@ interface Session {
 
 export class Upstreams {
   readonly tunnels: Tunnels;
+  readonly #clock: Clock;
   readonly #log: Log;
   readonly #sockets: OpenSockets;
   readonly #agent: TunnelAgent;
@@ -62,6 +64,7 @@ export class Upstreams {
   constructor(o: { tunnels: Tunnels; sockets: OpenSockets; clock: Clock; log: Log }) {
     const { tunnels, clock, log } = o;
     this.#sockets = o.sockets;
+    this.#clock = clock;
     this.#agent = new TunnelAgent(clock);
     this.#agent.on('free', (_socket, { key = '' }: AgentOptions) => this.#wake(key));
     this.tunnels = tunnels;
@@ -87,7 +90,10 @@ export class Upstreams {
     const { signal } = new AbortController();
     const { connectTimeoutMs } = r.cluster.policy;
     const { stream } = await this.tunnels.open({ ...r, signal, connectTimeoutMs });
-    const socket = this.#sockets.add(new TunnelSocket(stream));
+    const alpn = r.protocol === 'http2' ? ['h2'] : ['http/1.1'];
+    const { cluster, head } = r;
+    const inner = await withOutsideTls(stream, cluster, head.authority, alpn, this.#clock);
+    const socket = this.#sockets.add(new TunnelSocket(inner));
     const release = r.breaker.hold('connections');
     socket.once('close', () => {
       release();

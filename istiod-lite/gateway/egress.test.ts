@@ -1,0 +1,211 @@
+// ServiceEntries bound to waypoints, and TLS towards what they stand for (waypoint-l7.md 11).
+import assert from 'node:assert/strict';
+import { before, describe, test } from 'node:test';
+import { type CertificateAuthority, createCa } from '../../certs/index.ts';
+import type { KubeObject } from '../../core/kube/index.ts';
+import type { Service } from '../../core/model/index.ts';
+import { systemClock } from '../../core/runtime/index.ts';
+import { ClusterState, type Kind, nothingTouched } from '../cluster/index.ts';
+import type { World } from './binding.ts';
+import { type GatewayKind, GatewayState } from './gateway-state.ts';
+import { withWaypoints } from './references.ts';
+import { serviceConfigs } from './service-config.ts';
+import { entryStatus, policyStatus, routeStatus } from './status-plan.ts';
+
+const settings = {
+  clusterId: 'Kubernetes',
+  trustDomain: 'cluster.local',
+  clusterDomain: 'cluster.local',
+  rootNamespace: 'istio-system',
+  network: '',
+};
+const now = '2026-01-01T00:00:00Z';
+const object = (kind: string, name: string, more: object, meta: object = {}): KubeObject => ({
+  kind,
+  metadata: { name, namespace: 'shop', uid: `uid-${name}`, generation: 1, ...meta },
+  ...more,
+});
+const bound = { labels: { 'istio.io/use-waypoint': 'egress' } };
+const entry = (meta: object = bound): KubeObject =>
+  object(
+    'ServiceEntry',
+    'api',
+    {
+      spec: {
+        hosts: ['api.example.com', '*.wild.example.com'],
+        location: 'MESH_EXTERNAL',
+        resolution: 'DNS',
+        ports: [
+          { number: 80, name: 'http', protocol: 'HTTP', targetPort: 443 },
+          { number: 443, name: 'tls', protocol: 'TLS' },
+        ],
+      },
+    },
+    meta,
+  );
+const gateway: KubeObject[] = [
+  { kind: 'Namespace', metadata: { name: 'shop' } },
+  {
+    kind: 'GatewayClass',
+    metadata: { name: 'istio-waypoint' },
+    spec: { controllerName: 'istio.io/mesh-controller' },
+  },
+  object('Gateway', 'egress', {
+    spec: {
+      gatewayClassName: 'istio-waypoint',
+      listeners: [{ name: 'mesh', port: 15008, protocol: 'HBONE' }],
+    },
+    status: { addresses: [{ type: 'Hostname', value: 'egress.shop.svc.cluster.local' }] },
+  }),
+  object(
+    'Service',
+    'egress',
+    { spec: { clusterIP: '10.0.0.9', ports: [{ port: 15008 }] } },
+    { labels: { 'gateway.istio.io/managed': 'istio.io-mesh-controller' } },
+  ),
+  object(
+    'EndpointSlice',
+    'egress-1',
+    { endpoints: [{ addresses: ['10.1.0.1'], conditions: { ready: true } }], ports: [] },
+    { labels: { 'kubernetes.io/service-name': 'egress' } },
+  ),
+];
+const meshKinds = new Set([
+  'Namespace',
+  'Service',
+  'EndpointSlice',
+  'ServiceEntry',
+  'AuthorizationPolicy',
+]);
+function world(...objects: readonly KubeObject[]): World {
+  const cluster = new ClusterState('istio-system', 'default');
+  const gateways = new GatewayState();
+  for (const o of [...gateway, ...objects]) {
+    const kind = o.kind ?? '';
+    if (meshKinds.has(kind)) cluster.apply(kind as Kind, 'ADDED', o, nothingTouched());
+    else gateways.apply(kind as GatewayKind, 'ADDED', o);
+  }
+  return { cluster, gateways, settings };
+}
+const configOf = (w: World) =>
+  serviceConfigs(w).find((c) => c.name === 'shop/api.example.com')?.config;
+
+test('M18 an entry is bound by its label: node proxies, the waypoint and its status are told', () => {
+  const w = world(entry());
+  const sent = (hostname: string): Service =>
+    ({ name: 'api', namespace: 'shop', hostname }) as Service;
+  const { services } = withWaypoints(w, {
+    services: [sent('api.example.com'), sent('x')],
+    workloads: [],
+  });
+  assert.equal(services[0]?.waypoint?.kind, 'host');
+  assert.equal(services[1]?.waypoint, undefined);
+  assert.deepEqual(
+    configOf(w)?.ports?.map((p) => [p.port, p.protocol]),
+    [
+      [80, 1],
+      [443, 3],
+    ],
+  );
+  const facts = w.cluster.serviceEntries.get('shop', 'api');
+  assert.ok(facts);
+  const status = entryStatus(w, facts, now) as { conditions: { reason: string }[] };
+  assert.equal(status.conditions[0]?.reason, 'WaypointAccepted');
+  assert.equal(configOf(world(entry({}))), undefined);
+});
+
+test('M18 policies and routes that name the entry hold for it, and those of a Service of its name do not', () => {
+  const target = { kind: 'ServiceEntry', group: 'networking.istio.io', name: 'api' };
+  const policy = object('AuthorizationPolicy', 'p', {
+    spec: { targetRefs: [target], rules: [{}] },
+  });
+  const other = object('AuthorizationPolicy', 'q', {
+    spec: { targetRefs: [{ kind: 'Service', group: '', name: 'api' }], rules: [{}] },
+  });
+  const route = object('HTTPRoute', 'r', {
+    spec: { parentRefs: [target], rules: [{ filters: [] }] },
+  });
+  const w = world(entry(), policy, other, route);
+  assert.deepEqual(
+    configOf(w)?.policies?.map((p) => p.key),
+    ['shop/p'],
+  );
+  assert.equal(configOf(w)?.ports?.[0]?.routes?.rules?.length, 1);
+  const facts = w.cluster.authorizationPolicies.get('shop', 'p');
+  const [routed] = w.gateways.routes.values();
+  assert.ok(facts && routed);
+  assert.match(JSON.stringify(policyStatus(w, facts, now)), /bound to shop\/egress/);
+  assert.match(JSON.stringify(routeStatus(w, routed, now)), /"type":"Accepted","status":"True"/);
+});
+
+describe('M18 tls of a DestinationRule', () => {
+  let ca: CertificateAuthority;
+  let secret: (more?: Record<string, string>) => KubeObject;
+  before(async () => {
+    ca = await createCa({ trustDomain: 'cluster.local', clock: systemClock });
+    const { chainPem, keyPem, rootPem } = await ca.signServer({
+      dns: ['a'],
+      ips: [],
+      ttlSeconds: 3600,
+    });
+    const data = { 'tls.crt': chainPem, 'tls.key': keyPem, 'ca.crt': rootPem };
+    secret = (more = {}) =>
+      object('Secret', 'pair', {
+        type: 'kubernetes.io/tls',
+        data: Object.fromEntries(
+          Object.entries({ ...data, ...more }).map(([k, v]) => [
+            k,
+            Buffer.from(v).toString('base64'),
+          ]),
+        ),
+      });
+  });
+  const told = (tls: object, ...more: KubeObject[]) => {
+    const rule = object('DestinationRule', 'd', {
+      spec: { host: 'api.example.com', trafficPolicy: { tls } },
+    });
+    const w = world(entry(), rule, ...more);
+    return configOf(w)?.clusters?.find((c) => c.port === 80)?.traffic?.tls;
+  };
+  const named = { credentialName: 'pair' };
+
+  test('DISABLE and ISTIO_MUTUAL have no effect', () => {
+    assert.equal(told({ mode: 'DISABLE' }), undefined);
+    assert.equal(told({ mode: 'ISTIO_MUTUAL' }), undefined);
+  });
+  test('SIMPLE with the system’s roots', () =>
+    assert.deepEqual(told({ mode: 'SIMPLE', sni: 's', subjectAltNames: ['n'] }), {
+      sni: 's',
+      subjectAltNames: ['n'],
+    }));
+  test('SIMPLE with the roots of a Secret, and without its key', () => {
+    const tls = told({ mode: 'SIMPLE', ...named }, secret());
+    assert.match(tls?.roots ?? '', /BEGIN CERTIFICATE/);
+    assert.equal(tls?.privateKey, undefined);
+  });
+  test('MUTUAL with the pair', () =>
+    assert.match(
+      told({ mode: 'MUTUAL', ...named }, secret())?.privateKey ?? '',
+      /BEGIN PRIVATE KEY/,
+    ));
+  const faults: readonly (readonly [string, object, Record<string, string> | undefined, RegExp])[] =
+    [
+      ['MUTUAL without a Secret’s name', { mode: 'MUTUAL' }, undefined, /needs a credentialName/],
+      ['a Secret that is not there', { mode: 'MUTUAL', ...named }, undefined, /not found/],
+      ['a Secret without ca.crt', { mode: 'SIMPLE', ...named }, { 'ca.crt': '' }, /has no ca.crt/],
+      [
+        'a Secret whose key is none',
+        { mode: 'MUTUAL', ...named },
+        { 'tls.key': 'x' },
+        /no PEM private key/,
+      ],
+      ['a file', { mode: 'SIMPLE', caCertificates: '/etc/ca.pem' }, undefined, /only be "system"/],
+    ];
+  for (const [name, tls, data, wanted] of faults) {
+    test(`fails closed: ${name}`, () => {
+      const made = told(tls, ...(data ? [secret(data)] : []));
+      assert.match(made?.fault ?? '', wanted);
+      assert.equal(made?.privateKey, undefined);
+    });
+  }
+});
