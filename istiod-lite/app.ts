@@ -24,6 +24,7 @@ import { makeCreateCertificate } from './ca/serve.ts';
 import { ServerCertificateRenewal, signServerCertificate } from './ca/server-certificate.ts';
 import {
   ClusterState,
+  Discovery,
   type EventType,
   type Kind,
   nothingTouched,
@@ -85,6 +86,8 @@ class Pipeline {
   readonly #entryStatus: EntryStatusWriter;
   readonly #leader: Leader;
   readonly #gateway: GatewayController;
+  readonly #discovery: Discovery<Kind | GatewayKind>;
+  #onNamespace: (name: string, present: boolean) => void = () => {};
   readonly #waiting = new Set<Kind | GatewayKind>(
     [...watched, ...watchedGatewayKinds].map(([kind]) => kind),
   );
@@ -108,6 +111,7 @@ class Pipeline {
     this.#o = o;
     this.#cluster = cluster;
     this.#gateway = gateway;
+    this.#discovery = new Discovery(o.config.discoverySelector, o.config.rootNamespace);
     this.#publisher = publisher;
     this.#published = published;
     this.#translator = new Translator(o.config);
@@ -126,34 +130,31 @@ class Pipeline {
   }
 
   start(onNamespace: (name: string, present: boolean) => void): void {
-    for (const [kind, resource] of watched) {
-      this.#watch(kind, resource, (type, object) => {
-        this.#cluster.apply(kind, type, object, this.#touched);
-        if (kind === 'Namespace') {
-          const present = type !== 'DELETED' && !object.metadata.deletionTimestamp;
-          onNamespace(object.metadata.name, present);
-        }
-        if (kind === 'Service') this.#gateway.serviceEvent(type, object);
-      });
-    }
-    for (const [kind, resource, query] of watchedGatewayKinds) {
-      const apply = (type: EventType, object: KubeObject): void =>
-        this.#gateway.apply(kind, type, object, this.#touched);
-      this.#watch(kind, resource, apply, query);
-    }
+    this.#onNamespace = onNamespace;
+    for (const [kind, resource] of watched) this.#watch(kind, resource);
+    for (const [kind, resource, query] of watchedGatewayKinds) this.#watch(kind, resource, query);
     this.#gateway.start();
     this.#leader.start();
+  }
+
+  #deliver(kind: Kind | GatewayKind, type: EventType, object: KubeObject): void {
+    if (!isMeshKind(kind)) return this.#gateway.apply(kind, type, object, this.#touched);
+    this.#cluster.apply(kind, type, object, this.#touched);
+    if (kind === 'Service') this.#gateway.serviceEvent(type, object);
+    if (kind !== 'Namespace') return;
+    const { name, deletionTimestamp } = object.metadata;
+    const present = type !== 'DELETED' && !deletionTimestamp;
+    this.#onNamespace(name, present && this.#discovery.isSelected(name));
   }
 
   #watch(
     kind: Kind | GatewayKind,
     resource: Resource,
-    event: (type: EventType, object: KubeObject) => void,
     query?: { readonly fieldSelector: string },
   ): void {
     const handlers: WatchHandlers = {
       event: (type, object) => {
-        event(type, object);
+        for (const e of this.#discovery.pass([kind, type, object])) this.#deliver(...e);
         this.#schedule();
       },
       synced: (exists) => {

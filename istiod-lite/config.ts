@@ -1,5 +1,6 @@
 // Environment → configuration of the control plane, all mistakes reported together.
 import type { Result } from '../core/base/index.ts';
+import { type LabelRequirement, readLabelSelector } from '../core/kube/index.ts';
 import type { RateLimitPlan } from './ca/rate-limit.ts';
 import { EnvReader, type EnvVariable } from '../core/runtime/index.ts';
 
@@ -32,6 +33,8 @@ export interface IstiodConfig {
   readonly waypointImage: string;
   /** Blocks that key sets of token issuers are never fetched from. */
   readonly blockedKeyAddresses: readonly string[];
+  /** Namespaces that are looked at; none = all. */
+  readonly discoverySelector: readonly LabelRequirement[];
   readonly debounceQuietMs: number;
   readonly debounceMaxMs: number;
   readonly logLevel: string;
@@ -39,6 +42,17 @@ export interface IstiodConfig {
 }
 
 const portRange = { min: 0, max: 65_535 };
+
+function readSelector(r: EnvReader): LabelRequirement[] {
+  const name = 'DISCOVERY_SELECTOR';
+  const text = r.text(name, '', 'Label selector of namespaces to look at; empty = all of them.');
+  try {
+    return readLabelSelector(text);
+  } catch (error) {
+    r.fault(name, error instanceof Error ? error.message : String(error));
+    return [];
+  }
+}
 
 function read(r: EnvReader): IstiodConfig {
   const namespace = r.text('POD_NAMESPACE', 'istio-system', 'Namespace the control plane runs in.');
@@ -116,6 +130,7 @@ function read(r: EnvReader): IstiodConfig {
       'Address blocks that key sets (jwksUri) are never fetched from.',
     ),
     waypointImage: r.text('WAYPOINT_IMAGE', '', 'Image of waypoints; empty = the template’s.'),
+    discoverySelector: readSelector(r),
     debounceQuietMs: r.duration(
       'PILOT_DEBOUNCE_AFTER',
       100,

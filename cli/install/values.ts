@@ -72,6 +72,10 @@ export const valueTable: Readonly<Record<string, ValueRow>> = {
     help: 'Replicas of the control plane.',
     places: [{ kind: 'Deployment', name: 'istiod', path: 'spec.replicas' }],
   },
+  'istiod.discoverySelector': {
+    help: 'Label selector of the namespaces that the mesh looks at; empty = all of them.',
+    places: [istiod(env('DISCOVERY_SELECTOR'))],
+  },
   'istiod.cpu': { help: 'CPU asked for a replica.', places: [istiod(requests('cpu'))] },
   'istiod.memory': { help: 'Memory asked for a replica.', places: [istiod(requests('memory'))] },
   'ztunnel.cpu': { help: 'CPU asked on each node.', places: [ztunnel(requests('cpu'))] },

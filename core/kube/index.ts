@@ -1,5 +1,6 @@
 // Door of core/kube: the one way to a Kubernetes API server.
 export { connectKube, type KubeOptions } from './client.ts';
+export { type LabelRequirement, matchesLabels, readLabelSelector } from './selector.ts';
 export {
   type KubeClient,
   KubeError,

@@ -1,4 +1,5 @@
 // Door of istiod-lite/cluster: what Kubernetes says, as facts.
+export { Discovery } from './discovery.ts';
 export {
   ClusterState,
   type EventType,

@@ -1,14 +1,13 @@
 // What a list or watch selects: predicates over stored rows and over objects, and the version a text is
 // handed out in.
+import { type LabelRequirement, matchesLabels } from '../../core/kube/index.ts';
 import type { KubeObject, ListQuery, ResourceKey } from '../contract.ts';
 import type { ObjectRow } from './database.ts';
 import {
   type FieldRequirement,
   matchesFields,
-  matchesLabels,
   parseFieldSelector,
   parseLabelSelector,
-  type Requirement,
 } from './selectors.ts';
 
 /** The same text with the apiVersion of `resource`: CRDs may serve several versions of one object. */
@@ -32,7 +31,7 @@ export function rowSelector(query: ListQuery): (row: ObjectRow & Selected) => bo
   return (row) => labelsFit(labels, row) && fieldsFit(fields, row);
 }
 
-function labelsFit(wanted: readonly Requirement[], row: Selected): boolean {
+function labelsFit(wanted: readonly LabelRequirement[], row: Selected): boolean {
   if (wanted.length === 0) return true;
   const labels = row.labels === null ? undefined : (JSON.parse(row.labels) as object);
   return matchesLabels(wanted, labels as Record<string, string> | undefined);

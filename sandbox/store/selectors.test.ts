@@ -1,11 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import {
-  matchesFields,
-  matchesLabels,
-  parseFieldSelector,
-  parseLabelSelector,
-} from './selectors.ts';
+import { matchesLabels } from '../../core/kube/index.ts';
+import { matchesFields, parseFieldSelector, parseLabelSelector } from './selectors.ts';
 
 const labels = { app: 'web', tier: 'front', 'istio.io/dataplane-mode': 'ambient', empty: '' };
 

@@ -101,6 +101,27 @@ describe('control plane over a real API', () => {
     assert.equal(s?.vips[0]?.ip, '127.70.128.9');
   });
 
+  test('a discovery selector: a namespace comes in and goes with its labels', async () => {
+    const choosy = await cluster.istiod({ env: { DISCOVERY_SELECTOR: 'mesh=on' } });
+    const knows = async (): Promise<boolean> =>
+      (
+        await (await fetch(`http://127.0.0.1:${choosy.addresses.http}/debug/resources`)).text()
+      ).includes(web);
+    const label = (mesh: string | null): Promise<unknown> => {
+      const patch = { metadata: { labels: { mesh } } };
+      return cluster.kube.patch(resources.namespaces, undefined, 'shop', patch, { kind: 'merge' });
+    };
+    try {
+      assert.equal(await knows(), false);
+      await label('on');
+      await eventually(knows, 'the pod comes in');
+      await label(null);
+      await eventually(async () => !(await knows()), 'the pod goes');
+    } finally {
+      await choosy.stop();
+    }
+  });
+
   test('K36 STRICT becomes a deny that the workload lists, in that order', async () => {
     await cluster.apply(`
 apiVersion: security.istio.io/v1
