@@ -1,6 +1,9 @@
 // ServiceEntries bound to waypoints, and TLS towards what they stand for (waypoint-l7.md 11).
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { before, describe, test } from 'node:test';
+import { parseAllDocuments } from 'yaml';
 import { type CertificateAuthority, createCa } from '../../certs/index.ts';
 import type { KubeObject } from '../../core/kube/index.ts';
 import type { Service } from '../../core/model/index.ts';
@@ -8,7 +11,9 @@ import { systemClock } from '../../core/runtime/index.ts';
 import { ClusterState, type Kind, nothingTouched } from '../cluster/index.ts';
 import type { World } from './binding.ts';
 import { type GatewayKind, GatewayState } from './gateway-state.ts';
+import { gatewayStatus } from './gateway-status.ts';
 import { withWaypoints } from './references.ts';
+import { destinationRuleStatus } from './rule-status.ts';
 import { serviceConfigs } from './service-config.ts';
 import { entryStatus, policyStatus, routeStatus } from './status-plan.ts';
 
@@ -208,4 +213,40 @@ describe('M18 tls of a DestinationRule', () => {
       assert.equal(made?.privateKey, undefined);
     });
   }
+});
+
+test('docs/ingress.md: every example is accepted and resolved', async () => {
+  const page = readFileSync(join(import.meta.dirname, '../../docs/ingress.md'), 'utf8');
+  const objects = [...page.matchAll(/^```yaml\n([\s\S]*?)^```$/gm)]
+    .flatMap((m) => parseAllDocuments(m[1] ?? ''))
+    .map((d) => d.toJS() as KubeObject)
+    .map((o) => ({ ...o, metadata: { namespace: 'shop', generation: 1, ...o.metadata } }));
+  assert.equal(objects.length, 6);
+  const ca = await createCa({ trustDomain: 'cluster.local', clock: systemClock });
+  const { chainPem, keyPem } = await ca.signServer({ dns: ['a'], ips: [], ttlSeconds: 3600 });
+  const base64 = (t: string): string => Buffer.from(t).toString('base64');
+  const w = world(
+    {
+      kind: 'GatewayClass',
+      metadata: { name: 'istio' },
+      spec: { controllerName: 'istio.io/gateway-controller' },
+    },
+    object('Service', 'productpage', { spec: { clusterIP: '10.0.0.8', ports: [{ port: 9080 }] } }),
+    object('Secret', 'shop-tls', {
+      type: 'kubernetes.io/tls',
+      data: { 'tls.crt': base64(chainPem), 'tls.key': base64(keyPem) },
+    }),
+    ...objects,
+  );
+  const shop = w.gateways.gateways.get('shop/shop');
+  assert.ok(shop);
+  const states = JSON.stringify([
+    gatewayStatus(w, shop, now),
+    ...[...w.gateways.routes.values()].map((r) => routeStatus(w, r, now)),
+    ...[...w.gateways.destinationRules.values()].map((r) => destinationRuleStatus(w, r, now)),
+  ]);
+  assert.equal(states.match(/"type":"Accepted","status":"True"/g)?.length, 6);
+  assert.doesNotMatch(states, /"type":"(ResolvedRefs|Accepted)","status":"False"|PartiallyInvalid/);
+  const told = serviceConfigs(w).find((c) => c.name === 'shop/payments.example.org')?.config;
+  assert.equal(told, undefined, 'no waypoint of that name here');
 });
