@@ -309,6 +309,71 @@ describe('waypoint', () => {
     await s.world.kube.remove(resources.authorizationPolicies, 'default', 'details-users');
   });
 
+  describe('docs/security', () => {
+    const root = join(import.meta.dirname, '../..');
+    const examples = (page: string): string[] => {
+      const text = readFileSync(join(root, 'docs/security', page), 'utf8');
+      return [...text.matchAll(/^```yaml\n([\s\S]*?)^```$/gm)].map((m) => m[1] ?? '');
+    };
+    const answers = (path: string, code: string, ...more: string[]): Promise<unknown> =>
+      s.world.until(`${path} ${code}`, 10_000, async () => {
+        const url = `http://details:9080${path}`;
+        const r = await curl(url, ...more, '-o', '/dev/null', '-w', '%{http_code}');
+        return r.out === code;
+      });
+    const accepted = (resource: Resource, name: string): Promise<unknown> =>
+      s.world.until(`${name} accepted`, 10_000, async () => {
+        const o = await s.world.kube.get(resource, 'default', name);
+        const now = conditionsOf(o?.['status']);
+        return now['WaypointAccepted'] === 'True' && now['ambientlite.dev/Accepted'] !== 'False';
+      });
+
+    test('end-users.md', async () => {
+      for (const yaml of examples('end-users.md')) await s.world.applyText(yaml, 'users');
+      await accepted(resources.requestAuthentications, 'details');
+      const bearer = (file: string): string => {
+        const token = readFileSync(join(root, 'samples/security', file), 'utf8').trim();
+        return `Authorization: Bearer ${token}`;
+      };
+      await answers('/details/0', '403');
+      await answers('/details/0', '200', '-H', bearer('demo.jwt'));
+      await answers('/details/0', '403', '-H', bearer('guest.jwt'));
+      await answers('/details/0', '401', '-H', `${bearer('demo.jwt')}x`);
+      await answers('/health', '200');
+      await s.world.kube.remove(resources.requestAuthentications, 'default', 'details');
+      await s.world.kube.remove(resources.authorizationPolicies, 'default', 'details-staff');
+      await answers('/details/0', '200');
+    });
+
+    test('external-authorization.md, with ratings as the authorizer', async () => {
+      for (const yaml of examples('external-authorization.md')) {
+        const here = yaml.replace('authorizer.default', 'ratings.default').replace('9000', '9080');
+        await s.world.applyText(here, 'ask');
+      }
+      await accepted(resources.authorizationPolicies, 'details-ask');
+      // It knows /health, and of /details nothing.
+      await answers('/details/0', '404');
+      await answers('/health', '200');
+      await s.world.kube.remove(resources.configMaps, 'istio-system', 'istio');
+      await answers('/health', '403');
+      await s.world.kube.remove(resources.authorizationPolicies, 'default', 'details-ask');
+      await answers('/details/0', '200');
+    });
+
+    test('rate-limits.md', async () => {
+      for (const yaml of examples('rate-limits.md')) await s.world.applyText(yaml, 'limits');
+      for (const name of ['details', 'details-together'])
+        await accepted(resources.rateLimitPolicies, name);
+      await answers('/details/0', '429');
+      const { out } = await curl('http://details:9080/details/0', '-D', '-');
+      assert.match(out, /^ratelimit-policy: "each-caller";q=10;w=3600\r$/m);
+      assert.match(out, /local_rate_limited$/);
+      for (const name of ['details', 'details-together'])
+        await s.world.kube.remove(resources.rateLimitPolicies, 'default', name);
+      await answers('/details/0', '200');
+    });
+  });
+
   const details = 'http://details:9080/details/0';
   // One after the other: while nobody tells of new endpoints, old ones must stay.
   const restarts = [
