@@ -218,6 +218,7 @@ function openAdmin(
       gateway: `${config.podNamespace}/${config.gatewayName}`,
       services: [...ctx.services.all()].map((s) => ({
         name: s.key,
+        judges: s.judges,
         ports: [...s.ports.values()].map((p) => ({
           port: p.port,
           protocol: p.protocol,

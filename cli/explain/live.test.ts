@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { absentNote, ejectedPods, withEjected } from './live.ts';
+import { absentNote, ejectedPods, judgeNotes, withEjected } from './live.ts';
 
 const dump = {
   clusters: [
@@ -51,4 +51,23 @@ test('an absent waypoint is told with what becomes of the traffic', () => {
   assert.match(absentNote(of('False'), true) ?? '', /^WaypointIsNotReady: m; .* refuses$/);
   assert.match(absentNote(of('False'), false) ?? '', /gone around$/);
   assert.equal(absentNote(undefined, false), undefined);
+});
+
+test('what of the waypoint judges a request, in its order', () => {
+  const judges = {
+    policies: [
+      { key: 'a/allow', action: 'ALLOW', dryRun: true, provider: '' },
+      { key: 'a/ask', action: 'CUSTOM', dryRun: false, provider: 'authz' },
+    ],
+    issuers: [{ issuer: 'i', keys: false }],
+    limits: [{ policy: 'a/rl', name: 'each' }],
+  };
+  const dump = { services: [{ name: 'a/web.a', judges }, { name: 'a/other' }] };
+  assert.deepEqual(judgeNotes(dump, { namespace: 'a', hostname: 'web.a' }), [
+    'requests are judged by CUSTOM a/ask asks authz',
+    'requests are judged by tokens of i (no keys: its tokens are refused)',
+    'requests are judged by ALLOW a/allow (dry run)',
+    'requests are judged by rate limits a/rl each',
+  ]);
+  assert.deepEqual(judgeNotes(dump, { namespace: 'a', hostname: 'other' }), []);
 });

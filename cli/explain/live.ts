@@ -41,6 +41,41 @@ export function withEjected(
   });
 }
 
+/** What of a waypoint judges requests to a service, in the order in which it does. */
+export function judgeNotes(
+  dump: unknown,
+  service: { readonly namespace: string; readonly hostname: string },
+): string[] {
+  const name = `${service.namespace}/${service.hostname}`;
+  const found = list(field(dump, 'services')).find((s) => field(s, 'name') === name);
+  const judges = field(found, 'judges');
+  const policies = (action: string): string[] =>
+    list(field(judges, 'policies'))
+      .filter((p) => field(p, 'action') === action)
+      .map((p) => {
+        const provider = text(field(p, 'provider'));
+        const dry = field(p, 'dryRun') === true ? ' (dry run)' : '';
+        return `${text(field(p, 'key'))}${provider === '' ? '' : ` asks ${provider}`}${dry}`;
+      });
+  const issuers = list(field(judges, 'issuers')).map((i) => {
+    const keys = field(i, 'keys') === true ? '' : ' (no keys: its tokens are refused)';
+    return `${text(field(i, 'issuer'))}${keys}`;
+  });
+  const limits = list(field(judges, 'limits')).map(
+    (l) => `${text(field(l, 'policy'))} ${text(field(l, 'name'))}`,
+  );
+  const rows: readonly (readonly [string, readonly string[]])[] = [
+    ['CUSTOM', policies('CUSTOM')],
+    ['tokens of', issuers],
+    ['DENY', policies('DENY')],
+    ['ALLOW', policies('ALLOW')],
+    ['rate limits', limits],
+  ];
+  return rows
+    .filter(([, all]) => all.length > 0)
+    .map(([what, all]) => `requests are judged by ${what} ${all.join(', ')}`);
+}
+
 /** What the status of the service says of a waypoint that it asks for and cannot have. */
 export function absentNote(service: unknown, refused: boolean): string | undefined {
   const conditions = list(field(service, 'status', 'conditions'));
@@ -68,7 +103,8 @@ export async function withLiveFacts(
   try {
     const dump = await callPodJson(kube, { namespace, name }, adminPort, 'GET', '/config_dump');
     const out = ejectedPods(dump, service, to.port);
-    return { ...e, notes, candidates: withEjected(e.candidates, out, endpoint) };
+    const judged = [...notes, ...judgeNotes(dump, service)];
+    return { ...e, notes: judged, candidates: withEjected(e.candidates, out, endpoint) };
   } catch {
     return { ...e, notes: [...notes, `${endpoint} could not be asked for ejected endpoints`] };
   }

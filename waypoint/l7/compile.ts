@@ -36,6 +36,8 @@ export interface CompiledService {
   readonly hostname: string;
   readonly ports: ReadonlyMap<number, CompiledPort>;
   readonly access: CompiledAccess;
+  /** What judges requests here, for those who ask. */
+  readonly judges: Judges;
   /** A number of L7Normalization. */
   readonly pathNormalization: number;
   /** Absent = tokens are nobody's business here. */
@@ -69,6 +71,31 @@ function compilePort(p: wire.L7PortConfig, key: NamespacedHost, c: CompileContex
   };
 }
 
+export interface Judges {
+  readonly policies: readonly {
+    readonly key: string;
+    readonly action: string;
+    readonly dryRun: boolean;
+    readonly provider: string;
+  }[];
+  /** Whose tokens count; `keys` = there are some to check them with. */
+  readonly issuers: readonly { readonly issuer: string; readonly keys: boolean }[];
+  readonly limits: readonly { readonly policy: string; readonly name: string }[];
+}
+
+const actionNames: Readonly<Record<number, string>> = { 0: 'ALLOW', 1: 'DENY', 2: 'CUSTOM' };
+
+const judgesOf = (c: wire.L7ServiceConfig): Judges => ({
+  policies: c.policies.map(({ key, action, dryRun, provider }) => ({
+    key,
+    action: actionNames[action] ?? 'DENY',
+    dryRun,
+    provider,
+  })),
+  issuers: c.jwtRules.map((r) => ({ issuer: r.issuer, keys: r.jwks !== '' })),
+  limits: c.rateLimits.map(({ policy, name }) => ({ policy, name })),
+});
+
 /** The service, or every reason why it cannot be taken. */
 export function compileService(
   c: wire.L7ServiceConfig,
@@ -95,6 +122,7 @@ export function compileService(
     hostname: c.hostname,
     ports,
     pathNormalization: c.pathNormalization,
+    judges: judgesOf(c),
     access: compileAccess(c.policies, faults),
     tokens: compileTokenRules(c.jwtRules),
     rateLimits: compileRateLimits(c.rateLimits, context, before?.rateLimits),
