@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { caProfile, makeCert, type TestCert } from '../../certs/testkit.ts';
+import { readSource } from '../../cli/index.ts';
 import { type KubeObject, type Resource, resources } from '../../core/kube/index.ts';
 import { RpcError } from '../../core/rpc/index.ts';
 import { systemClock } from '../../core/runtime/index.ts';
@@ -80,6 +81,13 @@ apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {name: web, namespace: shop}
 spec: {hosts: [nowhere.shop.svc.cluster.local], http: [{route: [{destination: {host: web}}]}]}
+---
+apiVersion: ambientlite.dev/v1alpha1
+kind: RateLimitPolicy
+metadata: {name: limit, namespace: shop}
+spec:
+  targetRefs: [{kind: Service, group: "", name: web}]
+  limits: [{name: all, requests: 1000, unit: Second}]
 ---
 apiVersion: security.istio.io/v1
 kind: RequestAuthentication
@@ -225,15 +233,10 @@ for (const { kind, skip } of apiServers) {
     });
 
     test('takes up kinds that come later, and writes what it has to say of them', async () => {
-      const crds = [
-        'ambientlite.dev',
-        'security.istio.io',
-        'networking.istio.io',
-        'gateway.networking.k8s.io',
-      ];
-      for (const group of crds) await applyObjects(api, objectsOf(`crds/${group}.yaml`));
+      await applyObjects(api, readSource().crds);
       await applyYaml(api, l7);
       await hasStatus(resources.authorizationPolicies, 'l4', 'ZtunnelAccepted');
+      await hasStatus(resources.rateLimitPolicies, 'limit', 'ambientlite.dev/Accepted');
       await hasStatus(resources.gatewayClasses, 'istio-waypoint', 'Accepted');
       await hasStatus(resources.gateways, 'waypoint', 'Accepted');
       await hasStatus(resources.httpRoutes, 'httproute', 'Accepted');
@@ -341,7 +344,7 @@ spec: {}`,
       assert.deepEqual(
         rights.filter((r) => !used.has(r)),
         [],
-        'rights without a request',
+        'rights without a request: take them away, or tell a story that needs them',
       );
     });
 
