@@ -1,0 +1,697 @@
+// The behaviours of Gateway API's mesh conformance (waypoint-l7.md 4.2), a row per upstream test: the objects go through the
+// control plane's translation, the requests through a real waypoint. What the upstream client does not compare — the path
+// that an application saw, Location — is compared here too.
+import assert from 'node:assert/strict';
+import http from 'node:http';
+import http2 from 'node:http2';
+import type net from 'node:net';
+import { after, before, describe, test } from 'node:test';
+import type { KubeObject } from '../../core/kube/index.ts';
+import { namespacedHost } from '../../core/model/index.ts';
+import { ClusterState, type Kind, nothingTouched } from '../../istiod-lite/cluster/index.ts';
+import { type GatewayKind, GatewayState, serviceConfigs } from '../../istiod-lite/gateway/index.ts';
+import { claimBlock } from '../kit/addresses.ts';
+import { testService, testWorkload } from '../kit/mesh.ts';
+import { startTestWaypoint, type TestWaypoint } from '../kit/waypoint.ts';
+
+const at = await claimBlock();
+const stops: (() => void)[] = [];
+const vips: Readonly<Record<string, string>> = {
+  echo: at(101),
+  'echo-v1': at(102),
+  'echo-v2': at(103),
+};
+const settings = {
+  clusterId: 'Kubernetes',
+  trustDomain: 'cluster.local',
+  clusterDomain: 'cluster.local',
+  rootNamespace: 'istio-system',
+  network: '',
+};
+let w: TestWaypoint;
+
+interface Seen {
+  readonly app: string;
+  readonly path: string;
+  readonly headers: Readonly<Record<string, string>>;
+}
+
+/** v1 and v2, each for HTTP/1.1 on 8080 and gRPC on 7070. */
+async function echo(name: string, ip: string): Promise<void> {
+  const told = (path: string | undefined, headers: object): string =>
+    JSON.stringify({ app: name, path, headers });
+  const plain = http.createServer((q, r) => r.end(told(q.url, q.headers)));
+  const grpc = http2.createServer((q, r) => {
+    r.setHeader('content-type', 'application/grpc');
+    r.setHeader('x-seen', told(q.url, q.headers));
+    r.end();
+  });
+  for (const [server, port] of [
+    [plain, 8080],
+    [grpc, 7070],
+  ] as const) {
+    await new Promise<void>((resolve) => (server as net.Server).listen(port, ip, resolve));
+    stops.push(() => void server.close());
+  }
+  stops.push(() => plain.closeAllConnections());
+}
+
+const ports = [
+  { name: 'http', port: 80, targetPort: 8080, appProtocol: 'http' },
+  { name: 'http-alt', port: 8080, targetPort: 8080, appProtocol: 'http' },
+  { name: 'grpc', port: 7070, targetPort: 7070, appProtocol: 'kubernetes.io/h2c' },
+];
+const object = (kind: string, name: string, more: object, namespace = 'shop'): KubeObject => ({
+  kind,
+  metadata: { name, namespace, uid: `uid-${name}`, generation: 1 },
+  ...more,
+});
+const base: readonly KubeObject[] = [
+  {
+    kind: 'Namespace',
+    metadata: { name: 'shop', labels: { 'istio.io/use-waypoint': 'waypoint' } },
+  },
+  object('Gateway', 'waypoint', {
+    spec: {
+      gatewayClassName: 'istio-waypoint',
+      listeners: [{ name: 'mesh', port: 15008, protocol: 'HBONE' }],
+    },
+  }),
+  ...Object.keys(vips).map((name) =>
+    object('Service', name, { spec: { clusterIP: vips[name], ports } }),
+  ),
+];
+
+/** The waypoint knows these routes and no others. */
+function configure(...routes: readonly KubeObject[]): void {
+  const cluster = new ClusterState('istio-system', 'default');
+  const gateways = new GatewayState();
+  for (const o of [...base, ...routes]) {
+    const kind = o.kind ?? '';
+    if (kind === 'Namespace' || kind === 'Service')
+      cluster.apply(kind as Kind, 'ADDED', o, nothingTouched());
+    else gateways.apply(kind as GatewayKind, 'ADDED', o);
+  }
+  for (const { config } of serviceConfigs({ cluster, gateways, settings })) {
+    w.configure((config.hostname ?? '').split('.', 1)[0] ?? '', config);
+  }
+}
+
+interface Ask {
+  readonly method?: string;
+  readonly service?: string;
+  readonly port?: number;
+  readonly host?: string;
+  readonly headers?: Readonly<Record<string, string>>;
+}
+interface Got {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly seen: Seen | undefined;
+}
+
+async function ask(path: string, o: Ask = {}): Promise<Got> {
+  const to = `${vips[o.service ?? 'echo'] ?? ''}:${o.port ?? 80}`;
+  const lines = Object.entries(o.headers ?? {}).map(([n, v]) => `${n}: ${v}\r\n`);
+  const text = await w.exchange(
+    to,
+    `${o.method ?? 'GET'} ${path} HTTP/1.1\r\nhost: ${o.host ?? 'echo'}\r\nconnection: close\r\n${lines.join('')}\r\n`,
+  );
+  const [head = '', body = ''] = text.split('\r\n\r\n');
+  const headers = Object.fromEntries(
+    head
+      .split('\r\n')
+      .slice(1)
+      .map((l) => [l.slice(0, l.indexOf(':')).toLowerCase(), l.slice(l.indexOf(':') + 1).trim()]),
+  );
+  const json = /\{.*\}/s.exec(body)?.[0];
+  return {
+    status: Number(head.split(' ')[1]),
+    headers,
+    seen: json === undefined ? undefined : (JSON.parse(json) as Seen),
+  };
+}
+
+async function grpc(headers: Readonly<Record<string, string>> = {}): Promise<Seen> {
+  const socket = await w.connect(`${vips['echo'] ?? ''}:7070`);
+  const session = http2.connect('http://echo:7070', { createConnection: () => socket });
+  const stream = session.request({
+    ':method': 'POST',
+    ':path': '/echo.Echo/Say',
+    'content-type': 'application/grpc',
+    te: 'trailers',
+    ...headers,
+  });
+  const answer = await new Promise<http2.IncomingHttpHeaders>((resolve, reject) => {
+    stream.once('response', resolve);
+    stream.once('error', reject);
+  });
+  session.destroy();
+  return JSON.parse(String(answer['x-seen'])) as Seen;
+}
+
+const parent = (name = 'echo', more: object = {}): object => ({
+  group: '',
+  kind: 'Service',
+  name,
+  ...more,
+});
+const to = (name: string, more: object = {}): object => ({ name, port: 80, ...more });
+const route = (
+  rules: readonly object[],
+  more: object = {},
+  name = 'r',
+  namespace = 'shop',
+): KubeObject =>
+  object('HTTPRoute', name, { spec: { parentRefs: [parent()], rules, ...more } }, namespace);
+const path = (type: string, value: string): object => ({ path: { type, value } });
+const prefix = (value: string): object => path('PathPrefix', value);
+const header = (name: string, value: string): object => ({ headers: [{ name, value }] });
+const query = (name: string, value: string): object => ({ queryParams: [{ name, value }] });
+const respond = (name: string, value: string): object => ({
+  type: 'ResponseHeaderModifier',
+  responseHeaderModifier: { set: [{ name, value }] },
+});
+const redirect = (requestRedirect: object): object => ({
+  type: 'RequestRedirect',
+  requestRedirect,
+});
+const rewriteFilter = (type: string, value: string): object => ({
+  type: 'URLRewrite',
+  urlRewrite: {
+    path: { type, [type === 'ReplaceFullPath' ? 'replaceFullPath' : 'replacePrefixMatch']: value },
+  },
+});
+const modify = (requestHeaderModifier: object): object => ({
+  type: 'RequestHeaderModifier',
+  requestHeaderModifier,
+});
+
+before(async () => {
+  w = await startTestWaypoint(at(1));
+  await echo('echo-v1', at(11));
+  await echo('echo-v2', at(12));
+  const workloads = [
+    ['echo-v1', at(11)],
+    ['echo-v2', at(12)],
+  ] as const;
+  const mapped = new Map(ports.map((p) => [p.port, p.targetPort]));
+  const key = (name: string) => namespacedHost('shop', `${name}.shop.svc.cluster.local`);
+  w.feed.apply({
+    services: Object.entries(vips).map(([name, vip]) => ({
+      ...testService(name, vip, 80, 8080),
+      ports: ports.map((p) => ({
+        servicePort: p.port,
+        targetPort: p.targetPort,
+        appProtocol: 'UNKNOWN' as const,
+      })),
+    })),
+    workloads: workloads.map(([name, ip]) =>
+      testWorkload(name, ip, {
+        protocol: 'TCP',
+        services: new Map([
+          [key('echo'), mapped],
+          [key(name), mapped],
+        ]),
+      }),
+    ),
+  });
+});
+after(async () => {
+  await w.stop();
+  for (const stop of stops) stop();
+});
+
+/** Request, and what is wanted of it: status or application, then Location, or the path the application saw. */
+type Row = readonly [
+  request: string,
+  wanted: string | number,
+  more?: string | undefined,
+  ask?: Ask,
+];
+async function check(rows: readonly Row[]): Promise<void> {
+  for (const [target, wanted, more, how] of rows) {
+    const got = await ask(target, how);
+    const what = `${target} ${JSON.stringify(how ?? {})}`;
+    if (typeof wanted === 'number') assert.equal(got.status, wanted, what);
+    else assert.deepEqual([got.status, got.seen?.app], [200, wanted], what);
+    if (more !== undefined) assert.equal(got.headers['location'] ?? got.seen?.path, more, what);
+  }
+}
+const with_ = (headers: Readonly<Record<string, string>>): Ask => ({ headers });
+const v1 = { backendRefs: [to('echo-v1')] };
+const v2 = { backendRefs: [to('echo-v2')] };
+
+const tables: readonly (readonly [string, readonly object[], readonly Row[]])[] = [
+  ['MeshHTTPRouteSimpleSameNamespace', [v1], [['/', 'echo-v1']]],
+  [
+    'MeshTrafficSplit',
+    [
+      { matches: [path('Exact', '/v1')], ...v1 },
+      { matches: [path('Exact', '/v2')], ...v2 },
+    ],
+    [
+      ['/v1', 'echo-v1'],
+      ['/v2', 'echo-v2'],
+      ['/v3', 404],
+    ],
+  ],
+  [
+    'MeshHTTPRouteMatching',
+    [
+      { matches: [prefix('/'), header('version', 'one')], ...v1 },
+      { matches: [prefix('/v2'), header('version', 'two')], ...v2 },
+    ],
+    [
+      ...['/', '/example', '/v2example', '/foo/v2/example'].map((p): Row => [p, 'echo-v1']),
+      ['/', 'echo-v1', undefined, with_({ Version: 'one' })],
+      ...['/v2', '/v2/', '/v2/example'].map((p): Row => [p, 'echo-v2']),
+      ['/', 'echo-v2', undefined, with_({ Version: 'two' })],
+    ],
+  ],
+  [
+    'MeshHTTPRouteRedirectHostAndStatus',
+    [
+      { matches: [prefix('/hostname-redirect')], filters: [redirect({ hostname: 'example.org' })] },
+      {
+        matches: [prefix('/host-and-status')],
+        filters: [redirect({ hostname: 'example.org', statusCode: 301 })],
+      },
+    ],
+    [
+      ['/hostname-redirect', 302, 'http://example.org/hostname-redirect'],
+      ['/host-and-status', 301, 'http://example.org/host-and-status'],
+    ],
+  ],
+  [
+    'MeshHTTPRouteSchemeRedirect',
+    [
+      { matches: [prefix('/scheme')], filters: [redirect({ scheme: 'https' })] },
+      {
+        matches: [prefix('/scheme-and-host')],
+        filters: [redirect({ scheme: 'https', hostname: 'example.org' })],
+      },
+      {
+        matches: [prefix('/scheme-and-status')],
+        filters: [redirect({ scheme: 'https', statusCode: 301 })],
+      },
+      {
+        matches: [prefix('/scheme-and-host-and-status')],
+        filters: [redirect({ scheme: 'https', hostname: 'example.org', statusCode: 302 })],
+      },
+    ],
+    [
+      ['/scheme', 302, 'https://echo/scheme'],
+      ['/scheme-and-host', 302, 'https://example.org/scheme-and-host'],
+      ['/scheme-and-status', 301, 'https://echo/scheme-and-status'],
+      ['/scheme-and-host-and-status', 302, 'https://example.org/scheme-and-host-and-status'],
+    ],
+  ],
+  [
+    'MeshHTTPRouteRedirectPort',
+    [
+      { matches: [prefix('/port')], filters: [redirect({ port: 8083 })] },
+      {
+        matches: [prefix('/port-and-host')],
+        filters: [redirect({ port: 8083, hostname: 'example.org' })],
+      },
+      {
+        matches: [prefix('/port-and-status')],
+        filters: [redirect({ port: 8083, statusCode: 301 })],
+      },
+      {
+        matches: [prefix('/port-and-host-and-status')],
+        filters: [redirect({ port: 8083, hostname: 'example.org', statusCode: 302 })],
+      },
+    ],
+    [
+      ['/port', 302, 'http://echo:8083/port'],
+      ['/port-and-host', 302, 'http://example.org:8083/port-and-host'],
+      ['/port-and-status', 301, 'http://echo:8083/port-and-status'],
+      ['/port-and-host-and-status', 302, 'http://example.org:8083/port-and-host-and-status'],
+    ],
+  ],
+  [
+    'MeshHTTPRouteRedirectPath',
+    [
+      {
+        matches: [prefix('/original-prefix')],
+        filters: [
+          redirect({
+            path: { type: 'ReplacePrefixMatch', replacePrefixMatch: '/replacement-prefix' },
+          }),
+        ],
+      },
+      {
+        matches: [prefix('/full')],
+        filters: [
+          redirect({
+            path: { type: 'ReplaceFullPath', replaceFullPath: '/full-path-replacement' },
+          }),
+        ],
+      },
+      {
+        matches: [prefix('/path-and-host')],
+        filters: [
+          redirect({
+            hostname: 'example.org',
+            path: { type: 'ReplacePrefixMatch', replacePrefixMatch: '/replacement-prefix' },
+          }),
+        ],
+      },
+      {
+        matches: [prefix('/path-and-status')],
+        filters: [
+          redirect({
+            statusCode: 301,
+            path: { type: 'ReplacePrefixMatch', replacePrefixMatch: '/replacement-prefix' },
+          }),
+        ],
+      },
+      {
+        matches: [prefix('/full-path-and-host')],
+        filters: [
+          redirect({
+            hostname: 'example.org',
+            path: { type: 'ReplaceFullPath', replaceFullPath: '/replacement-full' },
+          }),
+        ],
+      },
+      {
+        matches: [prefix('/full-path-and-status')],
+        filters: [
+          redirect({
+            statusCode: 301,
+            path: { type: 'ReplaceFullPath', replaceFullPath: '/replacement-full' },
+          }),
+        ],
+      },
+    ],
+    [
+      ['/original-prefix/lemon', 302, 'http://echo/replacement-prefix/lemon'],
+      ['/full/path/original', 302, 'http://echo/full-path-replacement'],
+      ['/path-and-host/lemon', 302, 'http://example.org/replacement-prefix/lemon'],
+      ['/path-and-status/lemon', 301, 'http://echo/replacement-prefix/lemon'],
+      ['/full-path-and-host/x', 302, 'http://example.org/replacement-full'],
+      ['/full-path-and-status/x', 301, 'http://echo/replacement-full'],
+    ],
+  ],
+  [
+    'MeshHTTPRouteRewritePath',
+    [
+      {
+        matches: [prefix('/prefix/one')],
+        filters: [rewriteFilter('ReplacePrefixMatch', '/one')],
+        ...v1,
+      },
+      {
+        matches: [prefix('/strip-prefix')],
+        filters: [rewriteFilter('ReplacePrefixMatch', '/')],
+        ...v1,
+      },
+      {
+        matches: [prefix('/full/one')],
+        filters: [rewriteFilter('ReplaceFullPath', '/one')],
+        ...v1,
+      },
+      {
+        matches: [prefix('/full/rewrite-path-and-modify-headers')],
+        filters: [
+          rewriteFilter('ReplaceFullPath', '/test'),
+          modify({ set: [{ name: 'X-Header-Set', value: 'set' }] }),
+        ],
+        ...v1,
+      },
+      {
+        matches: [prefix('/prefix/rewrite-path-and-modify-headers')],
+        filters: [
+          rewriteFilter('ReplacePrefixMatch', '/prefix'),
+          modify({ remove: ['X-Header-Remove'] }),
+        ],
+        ...v1,
+      },
+    ],
+    [
+      ['/prefix/one/two', 'echo-v1', '/one/two'],
+      ['/strip-prefix/three', 'echo-v1', '/three'],
+      ['/strip-prefix', 'echo-v1', '/'],
+      ['/full/one/two', 'echo-v1', '/one'],
+      ['/full/rewrite-path-and-modify-headers/test', 'echo-v1', '/test'],
+      ['/prefix/rewrite-path-and-modify-headers/one', 'echo-v1', '/prefix/one'],
+    ],
+  ],
+  [
+    'MeshHTTPRouteQueryParamMatching',
+    [
+      { matches: [query('animal', 'whale')], ...v1 },
+      { matches: [query('animal', 'dolphin')], ...v2 },
+      { matches: [{ ...prefix('/path1'), ...query('animal', 'whale') }], ...v1 },
+      { matches: [{ ...header('version', 'one'), ...query('animal', 'whale') }], ...v2 },
+      {
+        matches: [
+          { ...prefix('/path3'), ...query('animal', 'shark') },
+          { ...header('version', 'three'), ...prefix('/path4'), ...query('animal', 'kraken') },
+        ],
+        ...v1,
+      },
+      { matches: [prefix('/path5')], ...v1 },
+      { matches: [query('animal', 'hydra')], ...v2 },
+    ],
+    [
+      ['/?animal=whale', 'echo-v1'],
+      ['/?animal=dolphin', 'echo-v2'],
+      ['/?animal=dolphin&color=blue', 'echo-v2'],
+      ...['/?color=blue', '/?animal=dog', '/?animal=whaledolphin', '/'].map((p): Row => [p, 404]),
+      ['/path1?animal=whale', 'echo-v1'],
+      ['/?animal=whale', 'echo-v2', undefined, with_({ version: 'one' })],
+      ['/path3?animal=shark', 'echo-v1'],
+      ['/path4?animal=kraken', 'echo-v1', undefined, with_({ version: 'three' })],
+      ['/?animal=shark', 404],
+      ['/path4?animal=kraken', 404],
+      ['/path5?animal=hydra', 'echo-v1'],
+    ],
+  ],
+  [
+    'MeshHTTPRouteNamedRule',
+    [
+      { name: 'named', matches: [prefix('/named')], ...v1 },
+      { matches: [prefix('/unnamed')], ...v2 },
+    ],
+    [
+      ['/named', 'echo-v1'],
+      ['/unnamed', 'echo-v2'],
+    ],
+  ],
+  ...[303, 307, 308].map(
+    (statusCode) =>
+      [
+        `MeshHTTPRoute${statusCode}Redirect`,
+        [{ filters: [redirect({ hostname: 'example.org', statusCode })] }],
+        [['/x?y=1', statusCode, 'http://example.org/x?y=1']],
+      ] as const,
+  ),
+];
+
+describe('mesh conformance', () => {
+  test('MeshBasic', async () => {
+    configure();
+    assert.equal((await ask('/')).status, 200);
+  });
+
+  for (const [name, rules, rows] of tables) {
+    test(name, async () => {
+      configure(route(rules));
+      await check(rows);
+    });
+  }
+
+  const modifiers: readonly (readonly [
+    string,
+    object,
+    Readonly<Record<string, string>>,
+    Readonly<Record<string, string | undefined>>,
+  ])[] = [
+    [
+      '/set',
+      { set: [{ name: 'X-Header-Set', value: 'overwritten' }] },
+      { 'x-header-set': 'one' },
+      { 'x-header-set': 'overwritten' },
+    ],
+    ['/set', { set: [{ name: 'X-Header-Set', value: 'made' }] }, {}, { 'x-header-set': 'made' }],
+    [
+      '/add',
+      { add: [{ name: 'X-Header-Add', value: 'new' }] },
+      { 'x-header-add': 'old' },
+      { 'x-header-add': 'old,new' },
+    ],
+    ['/add', { add: [{ name: 'X-Header-Add', value: 'new' }] }, {}, { 'x-header-add': 'new' }],
+    [
+      '/remove',
+      { remove: ['X-HEADER-Remove'] },
+      { 'x-header-remove': 'x', 'x-kept': 'y' },
+      { 'x-header-remove': undefined, 'x-kept': 'y' },
+    ],
+  ];
+  for (const [name, place] of [
+    ['MeshHTTPRouteRequestHeaderModifier', 'rule'],
+    ['MeshHTTPRouteBackendRequestHeaderModifier', 'backend'],
+  ] as const) {
+    test(name, async () => {
+      for (const [target, change, sent, wanted] of modifiers) {
+        const filters = [modify(change)];
+        const rule =
+          place === 'rule' ? { filters, ...v1 } : { backendRefs: [to('echo-v1', { filters })] };
+        configure(route([{ matches: [prefix(target)], ...rule }]));
+        const { seen } = await ask(target, with_(sent));
+        for (const [h, v] of Object.entries(wanted)) {
+          assert.equal(seen?.headers[h]?.replace(', ', ','), v, `${target} ${h}`);
+        }
+      }
+    });
+  }
+
+  /** The share of v1 among a hundred. Upstream asks for 5 points over 500; here a chance of one in millions may fail. */
+  const shareOfV1 = async (draw: () => Promise<string | undefined>): Promise<number> => {
+    const all: (string | undefined)[] = [];
+    for (let i = 0; i < 5; i++) {
+      all.push(...(await Promise.all(Array.from({ length: 20 }, draw))));
+    }
+    return all.filter((a) => a === 'echo-v1').length / all.length;
+  };
+  /** Five standard deviations of a binomial with n = 100, p = 0.7. */
+  const tolerance = 0.23;
+
+  test('MeshHTTPRouteWeight', async () => {
+    configure(
+      route([{ backendRefs: [to('echo-v1', { weight: 70 }), to('echo-v2', { weight: 30 })] }]),
+    );
+    const share = await shareOfV1(async () => (await ask('/')).seen?.app);
+    assert.ok(Math.abs(share - 0.7) < tolerance, String(share));
+  });
+
+  test('MeshConsumerRoute', async () => {
+    const answer = route([{ filters: [respond('X-Header-Set', 'set')], ...v1 }]);
+    const own = answer['spec'] as object;
+    // The caller is of namespace shop: a route of another namespace is for others.
+    configure(
+      object(
+        'HTTPRoute',
+        'r',
+        {
+          spec: {
+            ...own,
+            parentRefs: [parent('echo-v1', { namespace: 'shop' })],
+            rules: [
+              {
+                filters: [respond('X-Header-Set', 'set')],
+                backendRefs: [to('echo-v1', { namespace: 'shop' })],
+              },
+            ],
+          },
+        },
+        'consumer',
+      ),
+    );
+    const other = await ask('/', { service: 'echo-v1' });
+    assert.deepEqual(
+      [other.status, other.seen?.app, other.headers['x-header-set']],
+      [200, 'echo-v1', undefined],
+    );
+    configure(
+      route([{ filters: [respond('X-Header-Set', 'set')], ...v1 }], {
+        parentRefs: [parent('echo-v1')],
+      }),
+    );
+    assert.equal((await ask('/', { service: 'echo-v1' })).headers['x-header-set'], 'set');
+  });
+
+  const onV2 = route([{ filters: [respond('X-Header-Set', 'set')], ...v2 }], {
+    parentRefs: [parent('echo-v2')],
+  });
+  test('MeshFrontend', async () => {
+    configure(onV2);
+    assert.equal((await ask('/', { service: 'echo-v2' })).headers['x-header-set'], 'set');
+    // A call to the pod's address is none to the service: it does not come through here.
+    await assert.rejects(w.connect(`${at(12)}:8080`), /WAYPOINT_NOT_BOUND/);
+  });
+
+  test('MeshFrontendHostname', async () => {
+    configure(onV2);
+    const byAddress = await ask('/', { service: 'echo-v2', host: 'echo-v1' });
+    assert.deepEqual([byAddress.seen?.app, byAddress.headers['x-header-set']], ['echo-v2', 'set']);
+    const other = await ask('/', { service: 'echo-v1', host: 'echo-v2' });
+    assert.deepEqual([other.seen?.app, other.headers['x-header-set']], ['echo-v1', undefined]);
+  });
+
+  test('MeshPorts', async () => {
+    configure(
+      route(
+        [{ filters: [respond('X-Header-Set', 'v1')], ...v1 }],
+        { parentRefs: [parent('echo-v1', { port: 80 })] },
+        'one',
+      ),
+      route(
+        [{ filters: [respond('X-Header-Set', 'v2')], ...v2 }],
+        { parentRefs: [parent('echo-v2')] },
+        'two',
+      ),
+    );
+    const rows = [
+      ['echo-v1', 80, 'v1'],
+      ['echo-v1', 8080, undefined],
+      ['echo-v2', 80, 'v2'],
+      ['echo-v2', 8080, 'v2'],
+    ] as const;
+    for (const [service, port, wanted] of rows) {
+      const got = await ask('/', { service, port });
+      assert.deepEqual(
+        [got.seen?.app, got.headers['x-header-set']],
+        [service, wanted],
+        `${service}:${port}`,
+      );
+    }
+  });
+
+  const grpcRoute = (rules: readonly object[]): KubeObject =>
+    object('GRPCRoute', 'g', { spec: { parentRefs: [parent('echo', { port: 7070 })], rules } });
+  const grpcTo = (name: string, more: object = {}): object => ({ name, port: 7070, ...more });
+  test('MeshGRPCRouteRequestHeaderModifier', async () => {
+    configure(
+      grpcRoute([
+        {
+          matches: [header('case', 'set')],
+          filters: [
+            modify({ set: [{ name: 'x-header-set', value: 'set' }], remove: ['x-header-remove'] }),
+          ],
+          backendRefs: [grpcTo('echo-v1')],
+        },
+        {
+          matches: [header('case', 'add')],
+          filters: [modify({ add: [{ name: 'x-header-add', value: 'new' }] })],
+          backendRefs: [grpcTo('echo-v2')],
+        },
+      ]),
+    );
+    const set = await grpc({ case: 'set', 'x-header-set': 'old', 'x-header-remove': 'x' });
+    assert.deepEqual(
+      [set.app, set.headers['x-header-set'], set.headers['x-header-remove']],
+      ['echo-v1', 'set', undefined],
+    );
+    const add = await grpc({ case: 'add', 'x-header-add': 'old' });
+    assert.deepEqual(
+      [add.app, add.headers['x-header-add']?.replace(', ', ',')],
+      ['echo-v2', 'old,new'],
+    );
+  });
+
+  test('MeshGRPCRouteWeight', async () => {
+    const refs = [
+      grpcTo('echo-v1', { weight: 70 }),
+      grpcTo('echo-v2', { weight: 30 }),
+      grpcTo('none', { weight: 0 }),
+    ];
+    configure(grpcRoute([{ backendRefs: refs }]));
+    const share = await shareOfV1(async () => (await grpc()).app);
+    assert.ok(Math.abs(share - 0.7) < tolerance, String(share));
+  });
+});
