@@ -1,6 +1,7 @@
 // The story: from plaintext to proven mutual TLS because a namespace was labelled, then policy at both
 // ends, then plaintext refused. Each step shows its evidence and fails if it cannot.
 import type { Report } from '../verify/verdict.ts';
+import { endUser } from './end-user.ts';
 import type { Step } from './runner.ts';
 import type { RequestLoop, World } from './world.ts';
 
@@ -134,6 +135,11 @@ export function story(deps: StoryDeps): Step[] {
       run: (note) => strict(have('world'), note),
     },
     {
+      id: 'end-user',
+      title: 'A waypoint asks for an end user’s token on one path',
+      run: (note) => endUser(have('world'), note),
+    },
+    {
       id: 'loop',
       title: 'The request loop ran through all of it',
       async run(note) {
@@ -149,7 +155,7 @@ export function story(deps: StoryDeps): Step[] {
             `${name} was ${process}, is ${after.get(name) ?? 'gone'}`,
           );
         }
-        note(`${after.size} pods, same processes as before the label`);
+        note(`${have('before').size} pods, same processes as before the label`);
       },
     },
   ];

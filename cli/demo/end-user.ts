@@ -1,0 +1,74 @@
+// The step about end users: a waypoint before one service, where a path is for people who show a token.
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { resources } from '../../core/kube/index.ts';
+import { field, list } from '../../istiod-lite/index.ts';
+import type { World } from './world.ts';
+
+const samples = join(import.meta.dirname, '../../samples/security');
+const sample = (file: string): string => readFileSync(join(samples, file), 'utf8').trim();
+const url = 'http://ratings:9080/ratings/7';
+
+const gatewayYaml = `
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: waypoint, namespace: default, labels: {istio.io/waypoint-for: service}}
+spec:
+  gatewayClassName: istio-waypoint
+  listeners: [{name: mesh, port: 15008, protocol: HBONE}]
+`;
+const rulesYaml = (jwks: string): string => `
+apiVersion: security.istio.io/v1
+kind: RequestAuthentication
+metadata: {name: ratings, namespace: default}
+spec:
+  targetRefs: [{kind: Service, group: "", name: ratings}]
+  jwtRules: [{issuer: testing@ambientlite.dev, jwks: '${jwks}'}]
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: ratings-users, namespace: default}
+spec:
+  targetRefs: [{kind: Service, group: "", name: ratings}]
+  action: DENY
+  rules:
+    - from: [{source: {notRequestPrincipals: ["*"]}}]
+      to: [{operation: {paths: [/ratings/7]}}]
+`;
+
+export async function endUser(world: World, note: (line: string) => void): Promise<void> {
+  await world.applyText(gatewayYaml, 'waypoint');
+  await world.until('the waypoint', 30_000, async () => {
+    const gateway = await world.kube.get(resources.gateways, 'default', 'waypoint');
+    const conditions = list(field(gateway, 'status', 'conditions'));
+    return conditions.some(
+      (c) => field(c, 'type') === 'Programmed' && field(c, 'status') === 'True',
+    );
+  });
+  const labels = { 'istio.io/use-waypoint': 'waypoint' };
+  await world.kube.patch(
+    resources.services,
+    'default',
+    'ratings',
+    { metadata: { labels } },
+    { kind: 'merge' },
+  );
+  note('kubectl label service ratings istio.io/use-waypoint=waypoint');
+  await world.applyText(rulesYaml(sample('jwks.json')), 'end users');
+  const ask = async (...more: string[]): Promise<string> => {
+    const limits = ['-sS', '--max-time', '5', '-w', ' %{http_code}'];
+    return (await world.exec('deploy/curl', ['curl', ...limits, ...more, url])).out;
+  };
+  const bearer = (token: string): string[] => ['-H', `Authorization: Bearer ${token}`];
+  const expect = async (what: string, wanted: (out: string) => boolean, ...more: string[]) => {
+    const out = await world.until(what, 10_000, async () => {
+      const told = await ask(...more);
+      return wanted(told) ? told : undefined;
+    });
+    note(`${what}: ${out.slice(0, 80)}`);
+  };
+  const [none, good, broken] = [[], bearer(sample('demo.jwt')), bearer('no.such.token')];
+  await expect('without a token', (out) => out === 'RBAC: access denied 403', ...none);
+  await expect('with anna’s', (out) => out.endsWith(' 200'), ...good);
+  await expect('with a broken one', (out) => out.endsWith(' 401'), ...broken);
+}
