@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { KubeObject } from '../../core/kube/index.ts';
-import { planInstall } from './plan.ts';
+import { judgeExisting, planInstall } from './plan.ts';
 import { defaultValues, readSource, renderObjects } from './render.ts';
 import { podTrouble, rolloutOf } from './rollout.ts';
 import { readValues, slotsOf, valueTable } from './values.ts';
@@ -103,4 +103,18 @@ test('why a pod does not run: its container, the scheduler, an event, its phase'
   assert.equal(podTrouble(pod({ conditions: [no] }), []), 'Unschedulable: no node');
   assert.equal(podTrouble(pod({}), [event]), 'FailedMount: no map');
   assert.equal(podTrouble(pod({ phase: 'Pending' }), []), 'is Pending');
+});
+
+test('what others made for everybody stays theirs; a program of theirs stops it', () => {
+  const theirs: KubeObject = { metadata: { name: 'x' } };
+  const ours: KubeObject = {
+    metadata: { name: 'x', labels: { 'app.kubernetes.io/part-of': 'ambient-lite' } },
+  };
+  const judge = (kind: string, existing?: KubeObject): string =>
+    judgeExisting({ kind, metadata: { name: 'x' } }, existing).kind;
+  for (const kind of ['CustomResourceDefinition', 'Namespace', 'GatewayClass'])
+    assert.equal(judge(kind, theirs), 'keep');
+  assert.equal(judge('Deployment', theirs), 'refuse');
+  assert.equal(judge('Deployment', ours), 'apply');
+  assert.equal(judge('Deployment'), 'apply');
 });

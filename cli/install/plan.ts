@@ -41,13 +41,16 @@ export type Verdict =
   | { readonly kind: 'keep'; readonly why: string }
   | { readonly kind: 'refuse'; readonly why: string };
 
+/** Kinds whose objects others may have made for everybody. */
+const shared = new Set(['CustomResourceDefinition', 'Namespace', 'GatewayClass']);
+
 /** What to do where an object of that name exists already. */
 export function judgeExisting(wanted: KubeObject, existing: KubeObject | undefined): Verdict {
   if (!existing || isOurs(existing)) return { kind: 'apply' };
   const what = describeObject(wanted);
-  if (wanted.kind === 'CustomResourceDefinition')
+  // Left out of an uninstall, too: without our label nothing removes it.
+  if (shared.has(wanted.kind ?? ''))
     return { kind: 'keep', why: `${what} is somebody else’s and stays as it is` };
-  if (wanted.kind === 'Namespace' || wanted.kind === 'GatewayClass') return { kind: 'apply' };
   return {
     kind: 'refuse',
     why: `${what} exists and is not ambient-lite’s: another mesh is installed there; remove it first or use --force`,
