@@ -204,6 +204,13 @@ describe('listeners', () => {
       { ...good, Accepted: 'False UnsupportedProtocol', Programmed: 'False Invalid' },
     ],
     [
+      'TLS that passes through by SNI is not carried out, and so not accepted',
+      async () => [
+        gateway({ name: 'tls', port: 443, protocol: 'TLS', tls: { mode: 'Passthrough' } }),
+      ],
+      { ...good, Accepted: 'False UnsupportedProtocol', Programmed: 'False Invalid' },
+    ],
+    [
       'a port of the gateway itself',
       async () => [gateway(http({ port: 15021 }))],
       { ...good, Accepted: 'False PortUnavailable', Programmed: 'False Invalid' },

@@ -40,7 +40,6 @@ const kindsOf: Readonly<Record<string, readonly RouteKind[]>> = {
   HTTP: ['HTTPRoute', 'GRPCRoute'],
   HTTPS: ['HTTPRoute', 'GRPCRoute'],
   TCP: ['TCPRoute'],
-  TLS: ['TLSRoute'],
 };
 
 /** Ports of the gateway's own. */
@@ -84,11 +83,13 @@ function certificate(
 }
 
 function tlsFault(l: ListenerFacts): ListenerFault | undefined {
-  if (l.protocol !== 'HTTPS' && l.protocol !== 'TLS') return undefined;
-  const wanted = l.protocol === 'HTTPS' ? 'Terminate' : 'Passthrough';
-  if (l.tls?.mode !== wanted) {
-    const text = `a listener of protocol ${l.protocol} needs tls.mode ${wanted}`;
-    return fault('Accepted', 'UnsupportedValue', text);
+  if (l.protocol !== 'HTTPS') return undefined;
+  if (l.tls?.mode !== 'Terminate') {
+    return fault(
+      'Accepted',
+      'UnsupportedValue',
+      'a listener of protocol HTTPS needs tls.mode Terminate',
+    );
   }
   // What is asked for and not done would be believed to be done.
   const [more] = l.tls.more;

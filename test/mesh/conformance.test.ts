@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict';
 import http from 'node:http';
 import http2 from 'node:http2';
-import type net from 'node:net';
+import net from 'node:net';
 import { after, before, describe, test } from 'node:test';
 import type { KubeObject } from '../../core/kube/index.ts';
 import { namespacedHost } from '../../core/model/index.ts';
@@ -20,6 +20,7 @@ const vips: Readonly<Record<string, string>> = {
   echo: at(101),
   'echo-v1': at(102),
   'echo-v2': at(103),
+  'echo-v3': at(104),
 };
 const settings = {
   clusterId: 'Kubernetes',
@@ -36,7 +37,7 @@ interface Seen {
   readonly headers: Readonly<Record<string, string>>;
 }
 
-/** v1 and v2, each for HTTP/1.1 on 8080 and gRPC on 7070. */
+/** For HTTP/1.1 on 8080, gRPC on 7070, and a protocol where the server speaks first on 9090. */
 async function echo(name: string, ip: string): Promise<void> {
   const told = (path: string | undefined, headers: object): string =>
     JSON.stringify({ app: name, path, headers });
@@ -46,9 +47,14 @@ async function echo(name: string, ip: string): Promise<void> {
     r.setHeader('x-seen', told(q.url, q.headers));
     r.end();
   });
+  const first = net.createServer((socket) => {
+    socket.on('error', () => {});
+    socket.end(name);
+  });
   for (const [server, port] of [
     [plain, 8080],
     [grpc, 7070],
+    [first, 9090],
   ] as const) {
     await new Promise<void>((resolve) => (server as net.Server).listen(port, ip, resolve));
     stops.push(() => void server.close());
@@ -59,6 +65,7 @@ async function echo(name: string, ip: string): Promise<void> {
 const ports = [
   { name: 'http', port: 80, targetPort: 8080, appProtocol: 'http' },
   { name: 'http-alt', port: 8080, targetPort: 8080, appProtocol: 'http' },
+  { name: 'tcp', port: 9090, targetPort: 9090, appProtocol: 'tcp' },
   { name: 'grpc', port: 7070, targetPort: 7070, appProtocol: 'kubernetes.io/h2c' },
 ];
 const object = (kind: string, name: string, more: object, namespace = 'shop'): KubeObject => ({
@@ -191,9 +198,11 @@ before(async () => {
   w = await startTestWaypoint(at(1));
   await echo('echo-v1', at(11));
   await echo('echo-v2', at(12));
+  await echo('echo-v3', at(13));
   const workloads = [
     ['echo-v1', at(11)],
     ['echo-v2', at(12)],
+    ['echo-v3', at(13)],
   ] as const;
   const mapped = new Map(ports.map((p) => [p.port, p.targetPort]));
   const key = (name: string) => namespacedHost('shop', `${name}.shop.svc.cluster.local`);
@@ -209,10 +218,9 @@ before(async () => {
     workloads: workloads.map(([name, ip]) =>
       testWorkload(name, ip, {
         protocol: 'TCP',
-        services: new Map([
-          [key('echo'), mapped],
-          [key(name), mapped],
-        ]),
+        services: new Map(
+          [name, ...(name === 'echo-v3' ? [] : ['echo'])].map((n) => [key(n), mapped]),
+        ),
       }),
     ),
   });
@@ -608,7 +616,7 @@ describe('mesh conformance', () => {
   const onV2 = route([{ filters: [respond('X-Header-Set', 'set')], ...v2 }], {
     parentRefs: [parent('echo-v2')],
   });
-  test('MeshFrontend', async () => {
+  test('M3 MeshFrontend', async () => {
     configure(onV2);
     assert.equal((await ask('/', { service: 'echo-v2' })).headers['x-header-set'], 'set');
     // A call to the pod's address is none to the service: it does not come through here.
@@ -693,5 +701,47 @@ describe('mesh conformance', () => {
     configure(grpcRoute([{ backendRefs: refs }]));
     const share = await shareOfV1(async () => (await grpc()).app);
     assert.ok(Math.abs(share - 0.7) < tolerance, String(share));
+  });
+
+  test('M16 HTTPRouteInvalidNonExistentBackendRef', async () => {
+    configure(route([{ backendRefs: [to('none')] }]));
+    await check([['/', 500]]);
+  });
+
+  const tcpRoute = (name: string, refs: readonly object[], created: string): KubeObject => {
+    const made = object('TCPRoute', name, {
+      spec: { parentRefs: [parent('echo', { port: 9090 })], rules: [{ backendRefs: refs }] },
+    });
+    return { ...made, metadata: { ...made.metadata, creationTimestamp: created } };
+  };
+  const tcpTo = (name: string, weight: number): object => ({ name, port: 9090, weight });
+  const connections = async (n: number): Promise<Map<string, number>> => {
+    const counts = new Map<string, number>();
+    for (let i = 0; i < n; i++) {
+      const name = await w.exchange(`${vips['echo'] ?? ''}:9090`, '');
+      counts.set(name, (counts.get(name) ?? 0) + 1);
+    }
+    return counts;
+  };
+  test('M15 TCPRouteWeightedRouting: 3:1:1 over 60 connections, all used, the heaviest most', async () => {
+    const refs = [tcpTo('echo-v1', 3), tcpTo('echo-v2', 1), tcpTo('echo-v3', 1)];
+    configure(tcpRoute('t', refs, '2026-01-01T00:00:00Z'));
+    const counts = await connections(60);
+    const [one = 0, two = 0, three = 0] = ['echo-v1', 'echo-v2', 'echo-v3'].map(
+      (n) => counts.get(n) ?? 0,
+    );
+    assert.equal(one + two + three, 60);
+    assert.ok(
+      one > 0 && two > 0 && three > 0 && one > Math.max(two, three),
+      [one, two, three].join(),
+    );
+  });
+
+  test('M15 TCPRouteMultipleRoutesAttachment: the oldest carries', async () => {
+    configure(
+      tcpRoute('young', [tcpTo('echo-v2', 1)], '2026-02-01T00:00:00Z'),
+      tcpRoute('old', [tcpTo('echo-v1', 1)], '2026-01-01T00:00:00Z'),
+    );
+    assert.deepEqual([...(await connections(5))], [['echo-v1', 5]]);
   });
 });

@@ -377,12 +377,12 @@ describe('waypoint', () => {
   const details = 'http://details:9080/details/0';
   // One after the other: while nobody tells of new endpoints, old ones must stay.
   const restarts = [
-    ['default', 'waypoint', page],
-    ['default', 'details-v1', details],
-    ['istio-system', 'istiod', details],
+    ['default', 'waypoint', page, 'M5 '],
+    ['default', 'details-v1', details, 'M24 '],
+    ['istio-system', 'istiod', details, ''],
   ] as const;
-  for (const [namespace, name, url] of restarts) {
-    test(`a rolling restart of ${name} under a request every 50 ms: none fails`, async () => {
+  for (const [namespace, name, url, row] of restarts) {
+    test(`${row}a rolling restart of ${name} under a request every 50 ms: none fails`, async () => {
       const pods = async (): Promise<string[]> => {
         const { items } = await s.world.kube.list(resources.pods, namespace);
         return items.map((p) => p.metadata.name).filter((n) => n.startsWith(`${name}-`));

@@ -162,8 +162,9 @@ export class Ingress {
         });
         return this.#http(secured.stream, client, connection);
       }
-      case 'tcp':
-      case 'tls': {
+      case 'tls':
+        throw new MeshError('TLS_HANDSHAKE', { detail: 'TLS that passes through is not served' });
+      case 'tcp': {
         const tcp = bind.listeners.flatMap((l) => l.connections.map((c) => c.tcp))[0];
         return this.#opaque(client, socket, service, bind, tcp);
       }
