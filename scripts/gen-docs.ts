@@ -128,6 +128,12 @@ function ports(): string {
     ['ztunnel', String(z.value.stats.port), 'the proxy', 'metrics'],
     ['ztunnel', String(z.value.readiness.port), 'the proxy', 'readiness'],
     ['waypoint', '15008', 'the waypoint', 'HBONE: requests to the services bound to it'],
+    [
+      'gateway',
+      'of its listeners',
+      'everybody',
+      'HTTP, HTTPS, TCP; in the pod 10000 higher below 1024',
+    ],
     ['waypoint', '15000', 'the waypoint, local peers only', 'admin'],
     ['waypoint', '15020', 'the waypoint', 'metrics'],
     ['waypoint', '15021', 'the waypoint', 'readiness'],
