@@ -54,7 +54,9 @@ export async function endUser(world: World, note: (line: string) => void): Promi
     { kind: 'merge' },
   );
   note('kubectl label service ratings istio.io/use-waypoint=waypoint');
-  await world.applyText(rulesYaml(sample('jwks.json')), 'end users');
+  // In one line: the rule holds it as a quoted text.
+  const keys = JSON.stringify(JSON.parse(sample('jwks.json')));
+  await world.applyText(rulesYaml(keys), 'end users');
   const ask = async (...more: string[]): Promise<string> => {
     const limits = ['-sS', '--max-time', '5', '-w', ' %{http_code}'];
     return (await world.exec('deploy/curl', ['curl', ...limits, ...more, url])).out;
