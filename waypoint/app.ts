@@ -3,11 +3,11 @@
 import { Acceptors, type CaClient, CertManager } from '../certs/index.ts';
 import { type Clock, parseIp, type Random } from '../core/base/index.ts';
 import { podUid, printIdentity, type Workload } from '../core/model/index.ts';
-import { listen, type Listener, Readiness } from '../core/runtime/index.ts';
+import { listen, type Listener, type ProxyOpsServers, Readiness } from '../core/runtime/index.ts';
 import type { Metrics, RootLog } from '../core/telemetry/index.ts';
 import type { MeshFeed } from '../core/xds/index.ts';
 import { Accept } from './accept/accept.ts';
-import { type AdminServers, startAdmin } from './admin.ts';
+import { startAdmin } from './admin.ts';
 import type { WaypointConfig } from './config.ts';
 import type { WaypointContext } from './context.ts';
 import { Http1 } from './http/serve-h1.ts';
@@ -208,7 +208,7 @@ function openAdmin(
   certs: CertManager,
   readiness: Readiness,
   accept: Accept,
-): Promise<AdminServers> {
+): Promise<ProxyOpsServers> {
   return startAdmin(config, {
     log: deps.log,
     metrics: deps.metrics,

@@ -3,9 +3,9 @@
 import { Acceptors, type CaClient, CertManager, type Revocations } from '../certs/index.ts';
 import type { Clock, Random } from '../core/base/index.ts';
 import { type ChangeSet, type SpiffeId, workloadSpiffeId } from '../core/model/index.ts';
-import { Readiness } from '../core/runtime/index.ts';
+import { type ProxyOpsServers, Readiness } from '../core/runtime/index.ts';
 import type { Metrics, RootLog } from '../core/telemetry/index.ts';
-import { type AdminServers, startAdmin } from './admin.ts';
+import { startAdmin } from './admin.ts';
 import type { ZtunnelConfig } from './config.ts';
 import { Connections } from './connections.ts';
 import type { Feed, ZtunnelContext } from './context.ts';
@@ -152,7 +152,7 @@ function forget(id: SpiffeId, certs: CertManager, acceptors: Acceptors): void {
   acceptors.forget(id);
 }
 
-function openAdmin({ config, deps, ctx, certs, pods, readiness }: Parts): Promise<AdminServers> {
+function openAdmin({ config, deps, ctx, certs, pods, readiness }: Parts): Promise<ProxyOpsServers> {
   const { reports, connections, feed } = ctx;
   return startAdmin(config, {
     log: deps.log,

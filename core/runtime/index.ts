@@ -11,6 +11,13 @@ export {
   type OpsServer,
   serveOps,
 } from './ops-server.ts';
+export {
+  opsJson,
+  opsText,
+  type ProxyOps,
+  type ProxyOpsServers,
+  serveProxyOps,
+} from './proxy-ops.ts';
 export { Readiness } from './readiness.ts';
 export {
   dial,
