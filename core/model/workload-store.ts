@@ -65,6 +65,7 @@ export class WorkloadStore {
   /** Filed and not put yet, with the count of unfilings at that time: an unfiling may have taken it along. */
   readonly #prepared = new Map<Workload, number>();
   #unfiled = 0;
+  #deferring = false;
 
   get(uid: WorkloadUid): Workload | undefined {
     return this.#byUid.get(uid);
@@ -125,13 +126,26 @@ export class WorkloadStore {
   prepare(w: Workload): void {
     // A look by a text makes the engine keep its hash: that is half of what putting costs.
     this.#byUid.has(w.uid);
-    this.#file(w);
-    this.#prepared.set(w, this.#unfiled);
+    // Who came first under a name or address counts: from the first that shares one on, all wait for their put.
+    this.#deferring ||= this.#shares(w);
+    if (!this.#deferring) this.#file(w);
+    this.#prepared.set(w, this.#deferring ? -1 : this.#unfiled);
+  }
+
+  #shares(w: Workload): boolean {
+    return (
+      w.addresses.some((ip) => this.#byAddress.has(networkAddress(w.network, ip))) ||
+      this.#byLocalName.has(localKey(w)) ||
+      (w.hostname !== '' && this.#byHost.has(`${w.namespace}/${w.hostname}`))
+    );
   }
 
   /** Takes a preparation back. */
   discard(w: Workload): void {
-    if (!this.#prepared.delete(w)) return;
+    const filed = this.#prepared.get(w) ?? -1;
+    this.#prepared.delete(w);
+    if (this.#prepared.size === 0) this.#deferring = false;
+    if (filed < 0) return;
     const now = this.#byUid.get(w.uid);
     if (now !== w) this.#unfile(w, now);
   }
@@ -149,6 +163,7 @@ export class WorkloadStore {
   /** A batch is through: what was prepared for it has been put. */
   settle(): void {
     this.#prepared.clear();
+    this.#deferring = false;
   }
 
   remove(uid: WorkloadUid): Workload | undefined {
