@@ -160,6 +160,12 @@ test('a sandbox with two pods, in and out of the mesh', { skip, timeout: 120_000
     assert.equal(`process://${row.pid}`, server.status?.containerStatuses?.[0]?.containerID);
     assert.equal(readState(dir)?.pid, process.pid);
     assert.ok(fs.existsSync(path.join(dir, 'kubeconfig')));
+    // The state file is written last: whoever finds it may ask at once.
+    const changed = (name: string): bigint =>
+      fs.statSync(path.join(dir, name), { bigint: true }).ctimeNs;
+    for (const name of ['sandbox.sock', 'kubeconfig']) {
+      assert.ok(changed(name) <= changed('state.json'), name);
+    }
     await assert.rejects(start(dir), /already runs/);
   });
 

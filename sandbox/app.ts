@@ -163,10 +163,11 @@ async function assemble(
     started: new Date(clock.now()).toISOString(),
     dir,
   };
-  undo.push(files.write(state, packageRoot));
-  log.info('the sandbox is up', { api: apiUrl, means: driver.means.kind });
   const status = (): SandboxStatus => statusOf(store, kubelet, driver, state);
   undo.push(await files.serveStatus(status));
+  // Last: who finds the state file may ask for everything.
+  undo.push(files.write(state, packageRoot));
+  log.info('the sandbox is up', { api: apiUrl, means: driver.means.kind });
   return { state, store, runtime: kubelet, status, stop: unwind };
 }
 
