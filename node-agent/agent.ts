@@ -8,11 +8,11 @@ import { type KubeClient, KubeError, type KubeObject, resources } from '../core/
 import { runNft } from '../core/linux/index.ts';
 import { redirectionKey, wantsMesh } from '../core/model/index.ts';
 import { readSync, waitForSync } from '../core/runtime/index.ts';
+import { listenPackets, type ZdsPod, ZdsServer } from '../core/zds/index.ts';
 import type { NodeAgentConfig } from './config.ts';
 import type { NetnsFinder } from './netns-finder.ts';
 import { applyRules, removeRules } from './rules.ts';
 import { hostRules, podSwitches, type RuleFacts } from './rules-plan.ts';
-import { type ZdsPod, ZdsServer } from './zds-server.ts';
 
 export interface NodeAgentDeps {
   readonly kube: KubeClient;
@@ -24,12 +24,14 @@ export interface NodeAgentDeps {
   readonly ready: (is: boolean) => void;
 }
 
+type Told = ZdsPod & { readonly netnsFd: number };
+
 interface Member {
   readonly uid: string;
   pod: PodFacts;
   state: 'out' | 'in';
   /** What ztunnel was told; holds the open namespace. */
-  told: ZdsPod | undefined;
+  told: Told | undefined;
   /** Ends the drain: rules and namespace are let go. */
   leaving: Timer | undefined;
   busy: boolean;
@@ -70,6 +72,7 @@ export class NodeAgent {
     this.#deps = deps;
     this.#zds = new ZdsServer({
       path: config.zdsPath,
+      listen: listenPackets,
       clock: deps.clock,
       log: deps.log.child('zds'),
       snapshot: () => [...this.#members.values()].flatMap((m) => (m.told ? [m.told] : [])),
@@ -103,7 +106,7 @@ export class NodeAgent {
     for (const member of this.#members.values()) {
       if (this.#wanted(member) && annotationOf(member.pod) === 'enabled') this.#open(member);
     }
-    this.#zds.start();
+    await this.#zds.start();
   }
 
   /** Pods stay as they are: captured, and served by ztunnel. */
@@ -181,7 +184,7 @@ export class NodeAgent {
   }
 
   /** Opens the pod's namespace, once. */
-  #open(member: Member): ZdsPod {
+  #open(member: Member): Told {
     member.leaving?.cancel();
     member.leaving = undefined;
     if (member.told) return member.told;

@@ -4,4 +4,3 @@ export { type NodeAgentConfig, readConfig } from './config.ts';
 export { type NetnsFinder, procFinder, recordFinder } from './netns-finder.ts';
 export { applyRules, removeRules } from './rules.ts';
 export { defaultProbeIp, defaultProbeIp6, type RuleFacts, type RuleStage } from './rules-plan.ts';
-export { type ZdsPod, ZdsServer, type ZdsServerOptions } from './zds-server.ts';

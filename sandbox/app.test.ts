@@ -11,9 +11,9 @@ import test from 'node:test';
 import { silentLog } from '../core/base/index.ts';
 import { seccompNotifyAvailable } from '../core/linux/index.ts';
 import { decode, encode } from '../core/rpc/index.ts';
+import { FrameReader, frame } from '../core/zds/index.ts';
 import { type Sandbox, startSandbox } from './app.ts';
 import type { KubeObject } from './contract.ts';
-import { FrameReader, frame } from './enrol/zds-frames.ts';
 import { as, type Deployment, isReady, keys, type Pod, type Service } from './objects.ts';
 import { readState, readStatus } from './state.ts';
 
@@ -347,7 +347,7 @@ class StandIn {
     const frames = new FrameReader();
     socket.write(frame(encode('istio.workload.zds.ZdsHello', { version: 1 })));
     socket.on('data', (chunk) => {
-      for (const message of frames.push(chunk)) {
+      for (const message of frames.push(chunk as Buffer) ?? []) {
         const request = decode('istio.workload.zds.WorkloadRequest', message);
         if (request.add) this.heard.push(`add ${request.add.uid}`);
         else if (request.del) this.heard.push(`del ${request.del.uid} ${request.del.drainMs}`);

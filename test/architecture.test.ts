@@ -20,6 +20,7 @@ const floors: Record<string, number> = {
   certs: 3,
   'core/xds': 3,
   'core/kube': 3,
+  'core/zds': 3,
   ztunnel: 4,
   waypoint: 4,
   'istiod-lite': 4,

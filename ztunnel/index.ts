@@ -6,6 +6,5 @@ export { declareMetrics } from './metrics.ts';
 export { type EgressMode, egressModes, type OutboundPlan, planOutbound } from './outbound/plan.ts';
 export type { ProbeAnswer, ProbeRequest } from './probe.ts';
 export type { ConnectionRecord } from './records.ts';
-export { openPackets } from './pods/link.ts';
 export { PodSource } from './pods/pod-source.ts';
 export type { PodRequest } from './pods/pod-state.ts';

@@ -8,10 +8,9 @@ import test from 'node:test';
 import { silentLog } from '../../core/base/index.ts';
 import { decode, encode } from '../../core/rpc/index.ts';
 import { parseSync, systemClock } from '../../core/runtime/index.ts';
+import { FrameReader, frame, listenStream, type ZdsPod, ZdsServer } from '../../core/zds/index.ts';
 import type { Pod } from '../objects.ts';
 import { isWanted } from './decide.ts';
-import { FrameReader, frame } from './zds-frames.ts';
-import { ZdsServer, type ZdsWorkload } from './zds-server.ts';
 
 const pod = (
   labels: Record<string, string> = {},
@@ -60,20 +59,6 @@ for (const [name, p, namespace, expected] of table) {
   test(`enrolled: ${name} → ${expected}`, () => assert.equal(isWanted(p, namespace), expected));
 }
 
-test('frames survive any cut', () => {
-  const bytes = Buffer.concat([
-    frame(Buffer.from('one')),
-    frame(Buffer.alloc(0)),
-    frame(Buffer.from('two')),
-  ]);
-  const reader = new FrameReader();
-  const out: string[] = [];
-  for (const byte of bytes)
-    for (const m of reader.push(Buffer.from([byte]))) out.push(m.toString());
-  assert.deepEqual(out, ['one', '', 'two']);
-  assert.throws(() => new FrameReader().push(Buffer.from('ffffffff', 'hex')));
-});
-
 test('sync answers are read, others are none', () => {
   assert.deepEqual(parseSync('{"revision":4,"synced":true,"clients":[]}'), {
     revision: 4,
@@ -82,7 +67,7 @@ test('sync answers are read, others are none', () => {
   for (const text of ['', '[]', 'null', '{"synced":1}']) assert.equal(parseSync(text), undefined);
 });
 
-const workload: ZdsWorkload = {
+const workload: ZdsPod = {
   uid: 'u1',
   name: 'p',
   namespace: 'default',
@@ -95,10 +80,11 @@ test('ZDS: hello, snapshot, add, nack, del, one after the other', async (t) => {
   const connected = Promise.withResolvers<void>();
   const server = new ZdsServer({
     path: path.join(dir, 's'),
+    listen: listenStream,
     clock: systemClock,
     log: silentLog,
     snapshot: () => [workload],
-    connected: connected.resolve,
+    connected: (is) => is && connected.resolve(),
   });
   await server.start();
   t.after(async () => {
@@ -112,7 +98,7 @@ test('ZDS: hello, snapshot, add, nack, del, one after the other', async (t) => {
   const heard: string[] = [];
   const reader = new FrameReader();
   socket.on('data', (chunk) => {
-    for (const message of reader.push(chunk)) {
+    for (const message of reader.push(chunk as Buffer) ?? []) {
       const request = decode('istio.workload.zds.WorkloadRequest', message);
       const { add, del } = request;
       heard.push(

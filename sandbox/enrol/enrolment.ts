@@ -4,12 +4,12 @@
 //   out: its own traffic free → annotation gone → wait for xDS → others leave its 15006 → ZDS del
 import { backoffDelay, type Clock, type Log, type Random } from '../../core/base/index.ts';
 import { readSync, waitForSync } from '../../core/runtime/index.ts';
+import { listenStream, type ZdsPod, ZdsServer } from '../../core/zds/index.ts';
 import type { Store } from '../contract.ts';
 import type { Recorder } from '../controllers/index.ts';
 import type { MeshFlags } from '../loopback/index.ts';
 import { accountOf, as, keys, type Pod } from '../objects.ts';
 import { isWanted, redirectionKey } from './decide.ts';
-import { ZdsServer, type ZdsWorkload } from './zds-server.ts';
 
 export interface EnrolmentOptions {
   readonly store: Store;
@@ -31,7 +31,7 @@ interface Membership {
   readonly name: string;
   state: 'out' | 'in';
   /** ztunnel was told, whatever came of it. */
-  told: ZdsWorkload | undefined;
+  told: ZdsPod | undefined;
   busy: boolean;
   again: boolean;
   failures: number;
@@ -53,10 +53,12 @@ export class Enrolment {
     this.#options = options;
     this.#zds = new ZdsServer({
       path: options.socketPath,
+      listen: listenStream,
       clock: options.clock,
       log: options.log,
       snapshot: () => this.#told(),
-      connected: () => {
+      connected: (is) => {
+        if (!is) return;
         for (const member of this.#members.values()) this.#work(member);
       },
     });
@@ -110,7 +112,7 @@ export class Enrolment {
     return this.#members.get(pod.metadata.uid ?? '')?.state === 'in';
   }
 
-  #told(): ZdsWorkload[] {
+  #told(): ZdsPod[] {
     return [...this.#members.values()].flatMap((m) => (m.told ? [m.told] : []));
   }
 
@@ -183,7 +185,7 @@ export class Enrolment {
   }
 
   async #join(member: Membership, pod: Pod, ip: string): Promise<void> {
-    const workload: ZdsWorkload = {
+    const workload: ZdsPod = {
       uid: member.uid,
       name: member.name,
       namespace: member.namespace,

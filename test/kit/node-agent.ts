@@ -1,9 +1,9 @@
 // A scripted node agent: the server side of ZDS over a unix stream socket, one request at a time.
-import net from 'node:net';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { decode, type Draft, encode } from '../../core/rpc/index.ts';
+import { type Link, listenStream } from '../../core/zds/index.ts';
 
 export interface ScriptedPod {
   readonly uid: string;
@@ -38,48 +38,38 @@ export interface NodeAgent {
 export async function startNodeAgent(): Promise<NodeAgent> {
   const dir = await mkdtemp(join(tmpdir(), 'ambient-zds-'));
   const path = join(dir, 'zds.sock');
-  let current: net.Socket | undefined;
+  let current: Link | undefined;
   let greeted = Promise.withResolvers<void>();
   const waiting: ((error: string) => void)[] = [];
-  const server = net.createServer((socket) => {
-    current = socket;
-    let rest: Buffer = Buffer.alloc(0);
+  const server = await listenStream(path, (attach) => {
     let hello = false;
-    socket.on('error', () => {});
-    socket.on('close', () => {
-      if (current === socket) {
-        current = undefined;
-        greeted = Promise.withResolvers<void>();
-      }
-      for (const w of waiting.splice(0)) w('connection closed');
-    });
-    socket.on('data', (chunk: Buffer) => {
-      rest = Buffer.concat([rest, chunk]);
-      while (rest.length >= 4 && rest.length >= 4 + rest.readUInt32BE(0)) {
-        const length = rest.readUInt32BE(0);
-        const message = rest.subarray(4, 4 + length);
-        rest = rest.subarray(4 + length);
-        if (!hello) {
-          hello = decode('istio.workload.zds.ZdsHello', message).version === 1;
-          greeted.resolve();
-        } else {
-          waiting.shift()?.(
-            decode('istio.workload.zds.WorkloadResponse', message).ack?.error ?? '',
-          );
+    const link = attach({
+      message(message) {
+        if (hello) {
+          const { ack } = decode('istio.workload.zds.WorkloadResponse', message);
+          waiting.shift()?.(ack?.error ?? '');
+          return;
         }
-      }
+        hello = decode('istio.workload.zds.ZdsHello', message).version === 1;
+        greeted.resolve();
+      },
+      closed() {
+        if (current === link) {
+          current = undefined;
+          greeted = Promise.withResolvers<void>();
+        }
+        for (const w of waiting.splice(0)) w('connection closed');
+      },
     });
+    current = link;
   });
-  await new Promise<void>((resolve) => server.listen(path, resolve));
   const raw = async (bytes: Uint8Array): Promise<string> => {
     await greeted.promise;
-    const socket = current;
-    if (!socket) return 'not connected';
-    const head = Buffer.alloc(4);
-    head.writeUInt32BE(bytes.length);
+    const link = current;
+    if (!link) return 'not connected';
     return new Promise((resolve) => {
       waiting.push(resolve);
-      socket.write(Buffer.concat([head, bytes]));
+      link.send(bytes);
     });
   };
   const send = (request: Request): Promise<string> =>
@@ -91,10 +81,10 @@ export async function startNodeAgent(): Promise<NodeAgent> {
     snapshot: () => send({ snapshotSent: {} }),
     hello: () => greeted.promise,
     raw,
-    drop: () => current?.destroy(),
+    drop: () => current?.close(),
     async stop() {
-      current?.destroy();
-      await new Promise((resolve) => server.close(resolve));
+      current?.close();
+      await server.stop();
       await rm(dir, { recursive: true, force: true });
     },
   };

@@ -9,13 +9,12 @@ import { podUid, type Workload } from '../../core/model/index.ts';
 import { systemClock, systemRandom } from '../../core/runtime/index.ts';
 import { createLog, createMetrics, type Metrics } from '../../core/telemetry/index.ts';
 import { MeshFeed } from '../../core/xds/index.ts';
+import { listenPackets, type ZdsPod, ZdsServer } from '../../core/zds/index.ts';
 import {
   applyRules,
   defaultProbeIp,
   defaultProbeIp6,
   type RuleStage,
-  type ZdsPod,
-  ZdsServer,
 } from '../../node-agent/index.ts';
 import { type ConnectionRecord, readConfig, startZtunnel } from '../../ztunnel/index.ts';
 import { eventually } from '../kit/eventually.ts';
@@ -58,12 +57,13 @@ export async function startNetnsMesh(
   const pods = new Map<string, ZdsPod>();
   const zds = new ZdsServer({
     path,
+    listen: listenPackets,
     clock,
     log: log.child('zds-server'),
     snapshot: () => [...pods.values()],
     connected: () => {},
   });
-  zds.start();
+  await zds.start();
   const ca = shared ?? (await createCa({ trustDomain: 'cluster.local', clock }));
   const feed = new MeshFeed(log);
   const { config } = readConfig({

@@ -10,7 +10,8 @@ import { silentLog } from '../../core/base/index.ts';
 import { listenSeqpacket, type SeqpacketConnection } from '../../core/linux/index.ts';
 import { decode, encode } from '../../core/rpc/index.ts';
 import { eventually } from '../kit/eventually.ts';
-import { openPackets, PodSource, type PodRequest } from '../../ztunnel/index.ts';
+import { openPackets } from '../../core/zds/index.ts';
+import { PodSource, type PodRequest } from '../../ztunnel/index.ts';
 import { startNetnsMesh } from './mesh.ts';
 import { skip, withNamespaces } from './ring.ts';
 

@@ -11,8 +11,8 @@ import {
 } from '../../core/base/index.ts';
 import { decode, encode } from '../../core/rpc/index.ts';
 import { closeFd } from '../../core/linux/index.ts';
+import type { Link, OpenLink } from '../../core/zds/index.ts';
 import { PodNamespace } from '../sockets.ts';
-import type { Link, OpenLink } from './link.ts';
 import { type PodRequest, readAddresses } from './pod-state.ts';
 
 export interface PodAnswer {

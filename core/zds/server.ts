@@ -1,28 +1,26 @@
-// The node agent's end of ZDS: ztunnel connects to a SOCK_SEQPACKET socket, says hello, is told every
-// pod it should serve with its network namespace, and acknowledges each message before the next
+// The node agent's end of ZDS: ztunnel connects, says hello, is told every pod it should serve (with its
+// network namespace, where the link can carry one), and acknowledges each message before the next
 // (ztunnel-protocol.md 9.1, 9.2).
-import type { Clock, Log } from '../core/base/index.ts';
-import {
-  closeFd,
-  listenSeqpacket,
-  type Packet,
-  type SeqpacketConnection,
-  type SeqpacketServer,
-} from '../core/linux/index.ts';
-import type { Messages } from '../core/proto/index.ts';
-import { decode, type Draft, encode } from '../core/rpc/index.ts';
+import type { Clock, Log } from '../base/index.ts';
+import { closeFd } from '../linux/index.ts';
+import type { Messages } from '../proto/index.ts';
+import { decode, type Draft, encode } from '../rpc/index.ts';
+import type { Link, LinkHandlers, LinkServer, ListenLinks } from './link.ts';
 
 export interface ZdsPod {
   readonly uid: string;
   readonly name: string;
   readonly namespace: string;
   readonly serviceAccount: string;
+  /** Where its proxy listens; for a pod without a namespace of its own. */
+  readonly addresses?: readonly string[];
   /** Open for as long as the pod is told. */
-  readonly netnsFd: number;
+  readonly netnsFd?: number;
 }
 
 export interface ZdsServerOptions {
   readonly path: string;
+  readonly listen: ListenLinks;
   readonly clock: Clock;
   readonly log: Log;
   /** The pods that a ztunnel is told about when it connects. */
@@ -42,8 +40,8 @@ export class ZdsServer {
   readonly #options: ZdsServerOptions;
   /** Oldest first; adds go to the newest, removals to all. */
   readonly #connections: Conversation[] = [];
-  #server: SeqpacketServer | undefined;
-  #open = new Set<SeqpacketConnection>();
+  #server: LinkServer | undefined;
+  readonly #open = new Set<Conversation>();
   /** When the last ones came. */
   #accepts: number[] = [];
 
@@ -55,14 +53,15 @@ export class ZdsServer {
     return this.#connections.length > 0;
   }
 
-  /** Throws if the socket cannot be made. */
-  start(): void {
-    this.#server = listenSeqpacket(this.#options.path, (c) => this.#serve(c));
+  /** Rejects if the socket cannot be made. */
+  async start(): Promise<void> {
+    const { listen, path } = this.#options;
+    this.#server = await listen(path, (attach) => this.#serve(attach));
   }
 
   async stop(): Promise<void> {
     const stopped = this.#server?.stop();
-    for (const c of this.#open) c.close();
+    for (const talk of this.#open) talk.close();
     await stopped;
   }
 
@@ -78,30 +77,25 @@ export class ZdsServer {
     await Promise.allSettled(this.#connections.map((c) => c.request({ del: { uid, drainMs } })));
   }
 
-  #serve(connection: SeqpacketConnection): void {
+  #serve(attach: (handlers: LinkHandlers) => Link): void {
     const now = this.#options.clock.monotonic();
     this.#accepts = [...this.#accepts.filter((at) => now - at < 1000), now];
-    this.#open.add(connection);
-    const talk = new Conversation(connection, this.#options.clock);
-    connection.on({
-      packet: (packet) => talk.take(packet),
-      close: () => {
-        this.#open.delete(connection);
-        talk.closed();
-        const at = this.#connections.indexOf(talk);
-        if (at < 0) return;
-        this.#connections.splice(at, 1);
-        this.#options.log.info('ztunnel disconnected');
-        if (!this.isConnected) this.#options.connected(false);
-      },
+    const talk: Conversation = new Conversation(attach, this.#options.clock, () => {
+      this.#open.delete(talk);
+      const at = this.#connections.indexOf(talk);
+      if (at < 0) return;
+      this.#connections.splice(at, 1);
+      this.#options.log.info('ztunnel disconnected');
+      if (!this.isConnected) this.#options.connected(false);
     });
+    this.#open.add(talk);
     if (this.#open.size > mostConnections || this.#accepts.length > mostAccepts) {
-      connection.close();
+      talk.close();
       return;
     }
     this.#greet(talk).catch((error: unknown) => {
       this.#options.log.warn('a ZDS connection ended early', { error: String(error) });
-      connection.close();
+      talk.close();
     });
   }
 
@@ -125,38 +119,36 @@ export class ZdsServer {
   }
 }
 
-const addOf = ({ uid, name, namespace, serviceAccount }: ZdsPod) => ({
+const addOf = ({ uid, name, namespace, serviceAccount, addresses = [] }: ZdsPod) => ({
   uid,
-  workloadInfo: { name, namespace, serviceAccount },
+  workloadInfo: { name, namespace, serviceAccount, addresses },
 });
 
 /** One message at a time out, its ack back; a late answer ends the connection. */
 class Conversation {
-  readonly #connection: SeqpacketConnection;
+  readonly #link: Link;
   readonly #clock: Clock;
   readonly #inbox: Uint8Array[] = [];
   #wanted: ((message: Uint8Array | undefined) => void) | undefined;
   #turn: Promise<unknown> = Promise.resolve();
 
-  constructor(connection: SeqpacketConnection, clock: Clock) {
-    this.#connection = connection;
+  constructor(attach: (handlers: LinkHandlers) => Link, clock: Clock, closed: () => void) {
     this.#clock = clock;
+    this.#link = attach({
+      message: (bytes, fds) => this.#take(bytes, fds),
+      closed: () => {
+        this.#wanted?.(undefined);
+        closed();
+      },
+    });
   }
 
   get isOpen(): boolean {
-    return this.#connection.isOpen;
+    return this.#link.isOpen;
   }
 
-  take({ bytes, fds, truncated }: Packet): void {
-    for (const fd of fds) closeFd(fd);
-    // A second message that nobody waits for is a late answer: the next one would be taken for another's.
-    if (truncated || fds.length > 0 || this.#inbox.length >= 1) this.#connection.close();
-    else if (this.#wanted) this.#wanted(bytes);
-    else this.#inbox.push(bytes);
-  }
-
-  closed(): void {
-    this.#wanted?.(undefined);
+  close(): void {
+    this.#link.close();
   }
 
   request(request: Request, fd?: number): Promise<void> {
@@ -173,7 +165,7 @@ class Conversation {
     return new Promise((done, fail) => {
       const timer = this.#clock.after(ackMs, () => {
         fail(new Error('ztunnel did not answer in time'));
-        this.#connection.close();
+        this.close();
       });
       this.#wanted = (message) => {
         this.#wanted = undefined;
@@ -184,9 +176,17 @@ class Conversation {
     });
   }
 
+  #take(bytes: Uint8Array, fds: readonly number[]): void {
+    for (const fd of fds) closeFd(fd);
+    // A second message that nobody waits for is a late answer: the next one would be taken for another's.
+    if (fds.length > 0 || this.#inbox.length >= 1) this.close();
+    else if (this.#wanted) this.#wanted(bytes);
+    else this.#inbox.push(bytes);
+  }
+
   async #exchange(request: Request, fd: number | undefined): Promise<void> {
     const bytes = encode('istio.workload.zds.WorkloadRequest', request);
-    if (!this.#connection.send(bytes, fd)) throw new Error('ztunnel disconnected');
+    if (!this.#link.send(bytes, fd)) throw new Error('ztunnel disconnected');
     const answer = decode('istio.workload.zds.WorkloadResponse', await this.message());
     const error = answer.ack?.error ?? '';
     if (error !== '') throw new Error(error);
