@@ -7,7 +7,7 @@ import {
   localCaClient,
   type Revocations,
 } from '../../certs/index.ts';
-import { parseIp } from '../../core/base/index.ts';
+import { type Clock, parseIp } from '../../core/base/index.ts';
 import {
   type Batch,
   namespacedHost,
@@ -120,10 +120,12 @@ export interface TestMeshOptions {
   /** Wraps the CA, to make it slow, failing or foreign. */
   readonly caClient?: (ca: CertificateAuthority) => CaClient;
   readonly revocations?: () => Revocations | undefined;
+  /** ztunnel's and the CA's; default the system's. TLS itself asks the system. */
+  readonly clock?: Clock;
 }
 
 export async function startMesh(options: TestMeshOptions = {}): Promise<TestMesh> {
-  const clock = systemClock;
+  const clock = options.clock ?? systemClock;
   const ca = options.ca ?? (await createCa({ trustDomain: 'cluster.local', clock }));
   const agent = await startNodeAgent();
   const lines: string[] = [];

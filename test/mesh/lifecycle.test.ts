@@ -1,9 +1,12 @@
 // Comings and goings: drains, pods that leave, a node agent that comes back, certificates that are renewed
 // or cannot be had, tunnels to pods that are gone.
 import assert from 'node:assert/strict';
+import net from 'node:net';
 import { test } from 'node:test';
 import type { CaClient, CertificateAuthority } from '../../certs/index.ts';
 import { localCaClient } from '../../certs/index.ts';
+import { FakeClock } from '../../core/base/index.ts';
+import { systemClock } from '../../core/runtime/index.ts';
 import { callFrom, startEcho } from '../kit/apps.ts';
 import { claimBlock } from '../kit/addresses.ts';
 import { eventually } from '../kit/eventually.ts';
@@ -131,6 +134,64 @@ test('an address that cannot be bound is an error in the ack that names it (Z13)
     const error = await mesh.agent.add({ ...pod, addresses: ['192.0.2.1'] });
     assert.match(error, /cannot listen on 192\.0\.2\.1:15001: EADDRNOTAVAIL/);
   }));
+
+test('Z42: a port in use is tried again until it is free, and a deletion ends the trying', () => {
+  const clock = new FakeClock(systemClock.now());
+  return story(
+    async ({ mesh }) => {
+      const { readiness } = mesh.ztunnel.addresses;
+      const ready = async (): Promise<number> =>
+        (await fetch(`http://127.0.0.1:${readiness.port}/healthz/ready`)).status;
+      const tries = (ip: string): number =>
+        mesh.lines.filter((l) => l.includes('could not be started') && l.includes(ip)).length;
+      const listens = (ip: string): Promise<boolean> =>
+        new Promise((resolve) => {
+          const socket = net.connect({ host: ip, port: 15008 });
+          socket.once('error', () => resolve(false));
+          socket.once('connect', () => {
+            socket.destroy();
+            resolve(true);
+          });
+        });
+      const taken = async (ip: string): Promise<() => Promise<void>> => {
+        const holder = net.createServer();
+        await new Promise<void>((done) => holder.listen(15006, ip, done));
+        return () => new Promise((done) => holder.close(() => done()));
+      };
+      const pod = (name: string, ip: string) => ({
+        uid: name,
+        name,
+        namespace: 'shop',
+        serviceAccount: name,
+        addresses: [ip],
+      });
+      const [late, gone] = [at(9), at(8)];
+      const free = await taken(late);
+      assert.match(await mesh.agent.add(pod('late', late)), /15006: EADDRINUSE/);
+      assert.equal(await ready(), 500);
+      assert.equal(await listens(late), false, 'all of its listeners or none');
+      clock.advance(5_000);
+      await eventually(() => tries(late) === 2, 'a second try');
+      await free();
+      clock.advance(5_000);
+      await eventually(() => listens(late), 'the pod is served');
+      await eventually(async () => (await ready()) === 200, 'ready again');
+
+      const freeGone = await taken(gone);
+      assert.match(await mesh.agent.add(pod('gone', gone)), /EADDRINUSE/);
+      await freeGone();
+      // The retry that is due and the deletion meet: whichever comes first, nothing is left.
+      clock.advance(5_000);
+      assert.equal(await mesh.agent.del('gone'), '');
+      assert.equal(await listens(gone), false);
+      clock.advance(60_000);
+      assert.equal(await mesh.agent.add(pod('next', at(7))), '', 'requests wait for retries');
+      assert.equal(await listens(gone), false);
+      assert.equal(await ready(), 200);
+    },
+    { clock },
+  );
+});
 
 test('3.1.4: a pod the mesh does not know yet is waited for', () =>
   story(async ({ mesh }) => {

@@ -37,6 +37,8 @@ export class PodManager {
   readonly #namespaces = new Map<string, PodNamespace>();
   #connected = false;
   #retry: Timer | undefined;
+  /** Requests and retries one after the other: two starts of one pod would both succeed (SO_REUSEPORT). */
+  #turn: Promise<unknown> = Promise.resolve();
   #stopped = false;
 
   constructor(options: PodManagerOptions) {
@@ -45,8 +47,10 @@ export class PodManager {
 
   connected(): void {
     this.#connected = true;
-    this.#state.connected();
-    this.#changed();
+    void this.#inTurn(() => {
+      this.#state.connected();
+      this.#changed();
+    });
   }
 
   disconnected(): void {
@@ -54,7 +58,17 @@ export class PodManager {
     this.#changed();
   }
 
-  async handle(request: PodRequest): Promise<PodAnswer> {
+  handle(request: PodRequest): Promise<PodAnswer> {
+    return this.#inTurn(() => this.#handle(request));
+  }
+
+  #inTurn<T>(work: () => T | Promise<T>): Promise<T> {
+    const mine = this.#turn.then(work);
+    this.#turn = mine.catch(() => {});
+    return mine;
+  }
+
+  async #handle(request: PodRequest): Promise<PodAnswer> {
     const { actions, error, fatal } = this.#state.step(request);
     if (request.kind === 'add') this.#adopt(request.pod, actions);
     let failed: string | undefined;
@@ -192,7 +206,10 @@ export class PodManager {
 
   #armRetry(): void {
     this.#retry?.cancel();
-    this.#retry = this.#options.clock.after(retryMs, () => void this.#retryPending());
+    this.#retry = this.#options.clock.after(
+      retryMs,
+      () => void this.#inTurn(() => this.#retryPending()),
+    );
   }
 
   async #retryPending(): Promise<void> {
