@@ -1,6 +1,7 @@
 // The small pure parts of the CLI: references, tables, completion, demo runner.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { Command } from 'commander';
 import { complete } from './commands/completion.ts';
 import { runStory } from './demo/runner.ts';
 import { printTable, readFormat } from './output.ts';
@@ -39,17 +40,38 @@ test('an unknown output format is refused in istioctl’s words', () => {
   assert.throws(() => readFormat('xml'), /output format "xml" not supported/);
 });
 
-test('completion: sub-commands, flags, prefixes', () => {
-  const program = buildProgram();
+test('completion: sub-commands, flags, prefixes', async () => {
+  const program = await buildProgram();
   assert.ok(complete(program, ['']).includes('ztunnel-config'));
   assert.deepEqual(complete(program, ['sandbox', 'st']), ['status']);
   assert.ok(complete(program, ['zc', 'workloads', '--']).includes('--output'));
   assert.ok(!complete(program, ['']).includes('__complete'));
 });
 
-test('every command has an example or sub-commands', () => {
+test('every command is there by its name and aliases alone, as in the whole tree', async () => {
+  const whole = await buildProgram();
+  const outline = (c: Command): unknown => [
+    c.name(),
+    c.aliases(),
+    c.options.map((o) => o.flags),
+    c.commands.map(outline),
+  ];
+  for (const command of whole.commands) {
+    for (const name of [command.name(), ...command.aliases()]) {
+      const alone = await buildProgram(['-n', 'shop', name]);
+      const found = alone.commands.find((c) => c.name() === command.name());
+      assert.deepEqual(found && outline(found), outline(command), name);
+      if (/^(completion|__complete)$/.test(name)) continue;
+      assert.ok(alone.commands.length < whole.commands.length, name);
+    }
+  }
+  const unknown = await buildProgram(['frobnicate']);
+  assert.equal(unknown.commands.length, whole.commands.length);
+});
+
+test('every command has an example or sub-commands', async () => {
   const without: string[] = [];
-  const visit = (c: ReturnType<typeof buildProgram>, path: string): void => {
+  const visit = (c: Command, path: string): void => {
     const name = `${path} ${c.name()}`.trim();
     if (c.commands.length > 0) for (const inner of c.commands) visit(inner, name);
     else if (!c.name().startsWith('__')) {
@@ -59,7 +81,7 @@ test('every command has an example or sub-commands', () => {
       if (!text.includes('Example')) without.push(name);
     }
   };
-  visit(buildProgram(), '');
+  visit(await buildProgram(), '');
   assert.deepEqual(without, []);
 });
 

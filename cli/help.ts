@@ -22,6 +22,6 @@ function sectionsOf(command: Command, path: string): HelpSection[] {
   return [{ name, text: text.trimEnd() }, ...inner.flatMap((c) => sectionsOf(c, `${name} `))];
 }
 
-export function renderHelp(): HelpSection[] {
-  return sectionsOf(buildProgram(), '');
+export async function renderHelp(): Promise<HelpSection[]> {
+  return sectionsOf(await buildProgram(), '');
 }

@@ -1,19 +1,53 @@
 // The whole command tree of ambientctl.
 import { Command } from 'commander';
 import { packageVersion } from '../core/runtime/index.ts';
-import { analyzeCommand } from './commands/analyze.ts';
-import { authzCommand } from './commands/authz.ts';
-import { checkCommand } from './commands/check.ts';
 import { completionCommands } from './commands/completion.ts';
-import { describeCommand } from './commands/describe.ts';
-import { explainCommand } from './commands/explain.ts';
-import { installCommands } from './commands/install.ts';
-import { ratelimitServerCommand } from './commands/ratelimit-server.ts';
-import { sandboxCommand } from './commands/sandbox.ts';
-import { verifyCommand } from './commands/verify.ts';
-import { versionCommand } from './commands/version.ts';
-import { waypointCommand } from './commands/waypoint.ts';
-import { ztunnelConfigCommand } from './commands/ztunnel-config.ts';
+
+/** Commands by their names and aliases. Each is a file of its own, read only when it is wanted: most of what a short command costs is reading code. */
+const loaders: readonly {
+  readonly names: readonly string[];
+  readonly load: () => Promise<readonly Command[]>;
+}[] = [
+  {
+    names: ['analyze'],
+    load: async () => [(await import('./commands/analyze.ts')).analyzeCommand()],
+  },
+  { names: ['authz'], load: async () => [(await import('./commands/authz.ts')).authzCommand()] },
+  { names: ['check'], load: async () => [(await import('./commands/check.ts')).checkCommand()] },
+  {
+    names: ['describe', 'des'],
+    load: async () => [(await import('./commands/describe.ts')).describeCommand()],
+  },
+  {
+    names: ['explain'],
+    load: async () => [(await import('./commands/explain.ts')).explainCommand()],
+  },
+  {
+    names: ['install', 'upgrade', 'uninstall', 'manifests', 'manifest'],
+    load: async () => (await import('./commands/install.ts')).installCommands(),
+  },
+  {
+    names: ['ratelimit-server'],
+    load: async () => [(await import('./commands/ratelimit-server.ts')).ratelimitServerCommand()],
+  },
+  {
+    names: ['sandbox'],
+    load: async () => [(await import('./commands/sandbox.ts')).sandboxCommand()],
+  },
+  { names: ['verify'], load: async () => [(await import('./commands/verify.ts')).verifyCommand()] },
+  {
+    names: ['version'],
+    load: async () => [(await import('./commands/version.ts')).versionCommand()],
+  },
+  {
+    names: ['waypoint'],
+    load: async () => [(await import('./commands/waypoint.ts')).waypointCommand()],
+  },
+  {
+    names: ['ztunnel-config', 'zc'],
+    load: async () => [(await import('./commands/ztunnel-config.ts')).ztunnelConfigCommand()],
+  },
+];
 
 const examples = `
 Examples:
@@ -22,7 +56,11 @@ Examples:
   ambientctl verify mtls deploy/a svc/b     proof that traffic is mutual TLS
 `;
 
-export function buildProgram(): Command {
+/**
+ * The command tree. With the `words` of a command line, only of the commands that they name; of all of them where
+ * they name none, so that help and suggestions know everything.
+ */
+export async function buildProgram(words: readonly string[] = []): Promise<Command> {
   const program = new Command('ambientctl')
     .description(
       'Run, inspect and prove an ambient mesh: mutual TLS between services without sidecars.',
@@ -37,18 +75,11 @@ export function buildProgram(): Command {
     .option('-i, --istio-namespace <ns>', 'namespace of the mesh', 'istio-system')
     .showSuggestionAfterError(true)
     .addHelpText('after', examples);
-  program.addCommand(analyzeCommand());
-  program.addCommand(authzCommand());
-  program.addCommand(checkCommand());
-  program.addCommand(describeCommand());
-  program.addCommand(explainCommand());
-  for (const command of installCommands()) program.addCommand(command);
-  program.addCommand(ratelimitServerCommand());
-  program.addCommand(sandboxCommand());
-  program.addCommand(verifyCommand());
-  program.addCommand(versionCommand());
-  program.addCommand(waypointCommand());
-  program.addCommand(ztunnelConfigCommand());
+  const named = loaders.filter(({ names }) => names.some((name) => words.includes(name)));
+  const wanted = named.length > 0 && !words.includes('__complete') ? named : loaders;
+  for (const commands of await Promise.all(wanted.map(({ load }) => load()))) {
+    for (const command of commands) program.addCommand(command);
+  }
   const [completion, hidden] = completionCommands(program);
   if (completion) program.addCommand(completion);
   if (hidden) program.addCommand(hidden, { hidden: true });

@@ -147,8 +147,8 @@ ${table(['program', 'port', 'bound in', 'carries'], rows)}
 `;
 }
 
-function cli(): string {
-  const sections = renderHelp().map(
+async function cli(): Promise<string> {
+  const sections = (await renderHelp()).map(
     ({ name, text }) => `## ${name}\n\n\`\`\`text\n${text}\n\`\`\`\n`,
   );
   return `${notice}# ambientctl\n\n${sections.join('\n')}`;
@@ -169,20 +169,20 @@ ${sections.join('\n')}`;
 }
 
 /** File name → text. */
-export function renderDocs(): Map<string, string> {
+export async function renderDocs(): Promise<Map<string, string>> {
   return new Map([
     ['errors.md', errors()],
     ['metrics.md', metrics()],
     ['config.md', config()],
     ['ports.md', ports()],
-    ['cli.md', cli()],
+    ['cli.md', await cli()],
     ['analyze.md', analysis()],
   ]);
 }
 
 /** Names of files whose text differs from what the code says. */
-export function staleDocs(): string[] {
-  return [...renderDocs()]
+export async function staleDocs(): Promise<string[]> {
+  return [...(await renderDocs())]
     .filter(([file, text]) => {
       try {
         return readFileSync(join(folder, file), 'utf8') !== text;
@@ -195,11 +195,11 @@ export function staleDocs(): string[] {
 
 if (import.meta.main) {
   if (process.argv.includes('--check')) {
-    const stale = staleDocs();
+    const stale = await staleDocs();
     for (const file of stale)
       process.stderr.write(`docs/reference/${file} is stale: run npm run gen\n`);
     process.exitCode = stale.length > 0 ? 1 : 0;
   } else {
-    for (const [file, text] of renderDocs()) writeFileSync(join(folder, file), text);
+    for (const [file, text] of await renderDocs()) writeFileSync(join(folder, file), text);
   }
 }

@@ -14,8 +14,8 @@ import { readConfig as readZtunnelConfig } from '../ztunnel/index.ts';
 
 const root = join(import.meta.dirname, '..');
 
-test('docs/reference says what the code says', () => {
-  assert.deepEqual(staleDocs(), [], 'run npm run gen');
+test('docs/reference says what the code says', async () => {
+  assert.deepEqual(await staleDocs(), [], 'run npm run gen');
 });
 
 test('links between documents lead somewhere', () => {
@@ -90,8 +90,8 @@ const pages = [
   'docs/migration.md',
 ];
 
-test('commands that the pages name exist, with their flags', () => {
-  const sections = new Map(renderHelp().map((h) => [h.name, h.text]));
+test('commands that the pages name exist, with their flags', async () => {
+  const sections = new Map((await renderHelp()).map((h) => [h.name, h.text]));
   let seen = 0;
   for (const page of pages) {
     const text = readFileSync(join(root, page), 'utf8');
