@@ -5,7 +5,7 @@
 import { closeSync } from 'node:fs';
 import { backoffDelay, type Clock, type Log, type Random, type Timer } from '../core/base/index.ts';
 import { type KubeClient, KubeError, type KubeObject, resources } from '../core/kube/index.ts';
-import { runNft } from '../core/linux/index.ts';
+import { namespaceId, runNft } from '../core/linux/index.ts';
 import { redirectionKey, wantsMesh } from '../core/model/index.ts';
 import { readSync, waitForSync } from '../core/runtime/index.ts';
 import { listenPackets, type ZdsPod, ZdsServer } from '../core/zds/index.ts';
@@ -32,6 +32,8 @@ interface Member {
   state: 'out' | 'in';
   /** What ztunnel was told; holds the open namespace. */
   told: Told | undefined;
+  /** The `life` of the pod when its namespace was last looked at. */
+  seen: string;
   /** Ends the drain: rules and namespace are let go. */
   leaving: Timer | undefined;
   busy: boolean;
@@ -49,6 +51,8 @@ interface PodFacts {
   readonly annotations: Readonly<Record<string, string>> | undefined;
   readonly hostNetwork: boolean;
   readonly ended: boolean;
+  /** Another text after its containers or its addresses were made anew: its namespace may be another too. */
+  readonly life: string;
 }
 
 const retryPlan = { firstMs: 50, capMs: 5_000, jitter: 0.2 };
@@ -104,7 +108,7 @@ export class NodeAgent {
     await pods.promise;
     // ztunnel ends what a snapshot does not name: pods that are in must be named from the first.
     for (const member of this.#members.values()) {
-      if (this.#wanted(member) && annotationOf(member.pod) === 'enabled') this.#open(member);
+      if (this.#wanted(member) && annotationOf(member.pod) === 'enabled') this.#find(member);
     }
     await this.#zds.start();
   }
@@ -137,6 +141,7 @@ export class NodeAgent {
       pod,
       state: 'out',
       told: undefined,
+      seen: '',
       leaving: undefined,
       busy: false,
       again: false,
@@ -180,19 +185,44 @@ export class NodeAgent {
     if (wanted && member.state === 'out' && member.pod.ips.length > 0) await this.#join(member);
     else if (!wanted && (member.state === 'in' || annotationOf(member.pod))) {
       await this.#leave(member);
-    }
+    } else if (member.state === 'in' && member.seen !== member.pod.life) await this.#again(member);
   }
 
   /** Opens the pod's namespace, once. */
   #open(member: Member): Told {
+    const told = this.#find(member);
+    if (!told) throw new Error('the pod’s network namespace is not found');
+    return told;
+  }
+
+  #find(member: Member): Told | undefined {
     member.leaving?.cancel();
     member.leaving = undefined;
     if (member.told) return member.told;
     const netnsFd = this.#deps.finder.find(member.uid);
-    if (netnsFd === undefined) throw new Error('the pod’s network namespace is not found');
-    const { name, namespace, serviceAccount } = member.pod;
+    if (netnsFd === undefined) return undefined;
+    const { name, namespace, serviceAccount, life } = member.pod;
+    member.seen = life;
     member.told = { uid: member.uid, name, namespace, serviceAccount, netnsFd };
     return member.told;
+  }
+
+  /** Its containers or addresses are new ones: with another namespace it joins again, and the old is let go. */
+  async #again(member: Member): Promise<void> {
+    const { told, pod } = member;
+    const netnsFd = this.#deps.finder.find(member.uid);
+    if (!told || netnsFd === undefined) return;
+    member.seen = pod.life;
+    if (namespaceId(netnsFd) === namespaceId(told.netnsFd)) {
+      closeSync(netnsFd);
+      await this.#exemptProbes();
+      return;
+    }
+    this.#deps.log.info('a pod has another network namespace', { pod: pod.name });
+    member.told = { ...told, netnsFd };
+    member.state = 'out';
+    closeSync(told.netnsFd);
+    await this.#join(member);
   }
 
   #rules({ pod }: Member): RuleFacts {
@@ -215,7 +245,9 @@ export class NodeAgent {
   async #leave(member: Member): Promise<void> {
     const { clock, log } = this.#deps;
     const { syncUrl } = this.#config;
-    const told = this.#open(member);
+    const told = this.#find(member);
+    // Its containers have ended while we were away, and its namespace with them.
+    if (!told) return this.#annotate(member, undefined);
     const wasIn = member.state === 'in';
     if (wasIn) await applyRules(told.netnsFd, 'inbound', this.#rules(member));
     const before = wasIn && syncUrl !== '' ? await readSync(syncUrl) : undefined;
@@ -319,6 +351,7 @@ function factsOf(o: KubeObject): PodFacts {
     phase?: string;
     podIP?: string;
     podIPs?: { ip: string }[];
+    containerStatuses?: { name: string; containerID?: string; restartCount?: number }[];
   };
   const ips = status.podIPs?.map(({ ip }) => ip) ?? (status.podIP ? [status.podIP] : []);
   return {
@@ -329,6 +362,10 @@ function factsOf(o: KubeObject): PodFacts {
     labels: o.metadata.labels,
     annotations: o.metadata.annotations,
     hostNetwork: spec.hostNetwork === true,
+    life: JSON.stringify([
+      ips,
+      status.containerStatuses?.map((c) => [c.name, c.containerID, c.restartCount]),
+    ]),
     ended: status.phase === 'Succeeded' || status.phase === 'Failed',
   };
 }

@@ -106,6 +106,8 @@ export class ZdsServer {
     const pods = this.#options.snapshot();
     log.info('ztunnel connected', { version: hello.version, pods: pods.length });
     for (const pod of pods) {
+      // Meanwhile it may have gone, and the number of its descriptor be another's.
+      if (!this.#options.snapshot().includes(pod)) continue;
       try {
         await talk.request({ add: addOf(pod) }, pod.netnsFd);
       } catch (error) {

@@ -24,6 +24,10 @@ import type { TestNamespace } from './ring.ts';
 export interface NetnsMesh {
   readonly feed: MeshFeed;
   readonly zds: ZdsServer;
+  /** Where ztunnel looks for its node agent. */
+  readonly socket: string;
+  /** Of the readiness port. */
+  ready(): Promise<boolean>;
   readonly lines: string[];
   readonly metrics: Metrics;
   readonly ca: CertificateAuthority;
@@ -33,6 +37,8 @@ export interface NetnsMesh {
   /** Gone from the node; what the mesh knows of it stays. */
   forget(name: string): Promise<void>;
   records(): Promise<ConnectionRecord[]>;
+  /** Connections that are open now. */
+  live(): Promise<number>;
   stop(): Promise<void>;
 }
 
@@ -48,6 +54,8 @@ export const facts = {
 export async function startNetnsMesh(
   env: Readonly<Record<string, string>> = {},
   shared?: CertificateAuthority,
+  /** `false`: the story brings a node agent of its own to `socket`. */
+  agent = true,
 ): Promise<NetnsMesh> {
   const dir = mkdtempSync(join(tmpdir(), 'ambient-netns-'));
   const path = join(dir, 'ztunnel.sock');
@@ -63,7 +71,7 @@ export async function startNetnsMesh(
     snapshot: () => [...pods.values()],
     connected: () => {},
   });
-  await zds.start();
+  if (agent) await zds.start();
   const ca = shared ?? (await createCa({ trustDomain: 'cluster.local', clock }));
   const feed = new MeshFeed(log);
   const { config } = readConfig({
@@ -88,14 +96,19 @@ export async function startNetnsMesh(
     metrics,
   });
   feed.markSynced();
-  await eventually(() => zds.isConnected, 'ztunnel at the node agent');
-  await ztunnel.ready;
-  const { admin } = ztunnel.addresses;
+  if (agent) {
+    await eventually(() => zds.isConnected, 'ztunnel at the node agent');
+    await ztunnel.ready;
+  }
+  const { admin, readiness } = ztunnel.addresses;
   const rules = (ns: TestNamespace, stage: RuleStage): Promise<void> =>
     applyRules(ns.fd, stage, facts);
   return {
     feed,
     zds,
+    socket: path,
+    ready: async () =>
+      (await fetch(`http://127.0.0.1:${readiness.port}/healthz/ready`)).status === 200,
     lines,
     metrics,
     ca,
@@ -116,6 +129,10 @@ export async function startNetnsMesh(
     async records() {
       const url = `http://${admin.host}:${admin.port}/ambient/connections?recent`;
       return (await (await fetch(url)).json()) as ConnectionRecord[];
+    },
+    async live() {
+      const url = `http://${admin.host}:${admin.port}/ambient/connections?live`;
+      return ((await (await fetch(url)).json()) as unknown[]).length;
     },
     async stop() {
       await ztunnel.stop({ graceMs: 0 });
