@@ -90,7 +90,7 @@ const request = (typeUrl: string, responseNonce = ''): Parameters<DeltaServerSta
 /** Milliseconds of each turn of the event loop while a proxy takes the snapshot in. */
 function takeIn(snapshots: Snapshots): number[] {
   const feed = new MeshFeed(silentLog);
-  const read: Workload[] = [];
+  const staged = feed.stage();
   const entries = [...(snapshots.type(addressType)?.entries() ?? [])];
   const turns: number[] = [];
   for (let at = 0; at < entries.length; at += slice) {
@@ -99,13 +99,12 @@ function takeIn(snapshots: Snapshots): number[] {
         for (const e of entries.slice(at, at + slice)) {
           const r = decodeAddress(e.bytes);
           if (!r.ok || r.value.kind !== 'workload') continue;
-          read.push(r.value.workload);
-          feed.prepare(r.value);
+          feed.prepare(staged, r.value);
         }
       }),
     );
   }
-  turns.push(ms(() => feed.apply({ workloads: read })));
+  turns.push(ms(() => feed.apply({ staged })));
   return turns;
 }
 

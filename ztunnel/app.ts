@@ -180,9 +180,9 @@ function openAdmin({ config, deps, ctx, certs, pods, readiness }: Parts): Promis
 /** In the tick of the change: cut what is denied now, drop tunnels to pods that are gone, fetch ahead. */
 function meshChanged(ctx: ZtunnelContext, pods: PodManager, change: ChangeSet): void {
   ctx.connections.changed(change);
-  const gone = [...change.workloads].filter((uid) => !ctx.feed.view.workload(uid));
+  const { gone } = change;
   for (const proxy of pods.proxies()) {
-    if (gone.length > 0) proxy.pool.evict((peer) => gone.includes(peer.uid));
+    if (gone.size > 0) proxy.pool.evict((peer) => gone.has(peer.uid));
     const workload = proxy.current();
     if (!workload || !change.workloads.has(workload.uid)) continue;
     if (proxy.identity !== workloadSpiffeId(workload)) proxy.prefetch();

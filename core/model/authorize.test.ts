@@ -18,6 +18,7 @@ import {
   type StringMatch,
   type Verdict,
   type Workload,
+  type Stage,
 } from './index.ts';
 import { anyPolicy, cidr, exact, keys, match, not, only, policy, workload } from './testkit.ts';
 
@@ -377,19 +378,18 @@ describe('the index', () => {
           const mesh = new MeshState();
           const on = workload('a/w', ['10.1.2.3'], { authorizationPolicies: named });
           mesh.apply({ workloads: [on] });
-          const prepared: Policy[] = [];
+          let stage: Stage | undefined;
           for (const s of steps) {
             if ('put' in s) mesh.apply({ policies: [s.put] });
             else if ('drop' in s) mesh.apply({ removed: { policies: [s.drop] } });
             else if ('prepare' in s) {
-              mesh.prepare({ policy: s.prepare });
-              prepared.push(s.prepare);
+              stage ??= mesh.stage();
+              mesh.prepare(stage, { policy: s.prepare });
             } else {
+              if (stage && s.tidy % 2 === 0) mesh.discard(stage);
+              else if (stage) mesh.apply({ staged: stage });
+              stage = undefined;
               mesh.tidy(s.tidy);
-              for (const p of prepared.splice(0)) {
-                if (s.tidy % 2 === 0) mesh.discard({ policy: p });
-                else mesh.apply({ policies: [p] });
-              }
             }
             for (const c of connections) {
               assert.deepEqual(mesh.judge(on, c), authorize(mesh.policiesFor(on), c));

@@ -97,3 +97,4 @@ export { type PolicyTrace, traceVerdict, type VerdictTrace } from './trace.ts';
 export { readPolicyDump } from './undump.ts';
 export { readMeshDump } from './undump-mesh.ts';
 export type { LocalName } from './workload-store.ts';
+export type { Stage } from './stage.ts';

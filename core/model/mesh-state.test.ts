@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
-import { type Batch, dumpMesh, MeshState, type Workload, workloadUid } from './index.ts';
+import { authorize, type Batch, dumpMesh, MeshState, type Workload, workloadUid } from './index.ts';
 import {
   anyPolicy,
   anyService,
@@ -15,6 +15,12 @@ import {
   service,
   workload,
 } from './testkit.ts';
+
+const anonymous = {
+  sourceIp: Uint8Array.of(10, 1, 2, 3),
+  destinationIp: Uint8Array.of(10, 1, 2, 3),
+  destinationPort: 8080,
+};
 
 const meshOf = (batch: Batch): MeshState => {
   const mesh = new MeshState();
@@ -330,32 +336,67 @@ describe('endpoints', () => {
           services: new Map(backs ? [member('a/s')] : []),
         }),
       );
+    const few3 = <T>(x: fc.Arbitrary<T>) => fc.array(x, { maxLength: 3 });
     const step = fc.record({
       ws: fc.array(small, { minLength: 1, maxLength: 4 }),
-      discard: fc.boolean(),
+      ps: few3(anyPolicy),
+      end: few('applied', 'applied', 'discarded', 'interrupted'),
+      between: small,
       drop: fc.option(fc.nat(3), { nil: undefined }),
+      tidy: fc.nat(5),
     });
+    const same = (sliced: MeshState, plain: MeshState, all: readonly Workload[]): void => {
+      assert.deepEqual(found(sliced, all), found(plain, all));
+      assert.deepEqual(dumpMesh(sliced), dumpMesh(plain));
+      assert.deepEqual(sliced.counts, plain.counts);
+      const endpoints = (m: MeshState): unknown => [...m.endpoints(host('a/s.a'))];
+      assert.deepEqual(endpoints(sliced), endpoints(plain));
+      for (const w of sliced.workloads()) {
+        assert.deepEqual(sliced.judge(w, anonymous), plain.judge(w, anonymous));
+        assert.deepEqual(sliced.judge(w, anonymous), authorize(plain.policiesFor(w), anonymous));
+      }
+    };
     fc.assert(
       fc.property(fc.array(step, { maxLength: 6 }), (steps) => {
         const sliced = new MeshState();
         const plain = new MeshState();
-        const all = steps.flatMap((x) => x.ws);
-        for (const { ws, discard, drop } of steps) {
-          for (const workload of ws) sliced.prepare({ workload });
-          assert.deepEqual(found(sliced, all), found(plain, all), 'prepared and not applied');
-          if (discard) {
-            for (const workload of ws) sliced.discard({ workload });
+        const all = steps.flatMap((x) => [...x.ws, x.between]);
+        for (const { ws, ps, end, between, drop, tidy } of steps) {
+          const staged = sliced.stage();
+          for (const policy of ps) sliced.prepare(staged, { policy });
+          for (const workload of ws) sliced.prepare(staged, { workload });
+          same(sliced, plain, all);
+          if (end === 'interrupted') {
+            for (const m of [sliced, plain]) m.apply({ workloads: [between] });
+            same(sliced, plain, all);
+          }
+          if (end === 'discarded') {
+            sliced.discard(staged);
           } else {
             const gone = drop === undefined ? [] : [ws[drop]?.uid ?? ''];
-            const batch = { workloads: ws, removed: { addresses: gone } };
-            sliced.apply(batch);
-            plain.apply(batch);
+            const removed = { addresses: gone, policies: ps.slice(2).map((p) => p.key) };
+            const told = sliced.apply({ staged, removed });
+            assert.deepEqual(told, plain.apply({ workloads: ws, policies: ps, removed }));
           }
-          assert.deepEqual(found(sliced, all), found(plain, all));
-          assert.deepEqual(dumpMesh(sliced), dumpMesh(plain));
+          same(sliced, plain, all);
+          sliced.tidy(tidy);
+          same(sliced, plain, all);
         }
       }),
-      { numRuns: 100 },
+      { numRuns: 150 },
     );
+  });
+
+  test('F40 a second batch under way at the same time is neither lost nor seen early', () => {
+    const mesh = new MeshState();
+    const [first, second] = [mesh.stage(), mesh.stage()];
+    mesh.prepare(first, { workload: w('x') });
+    mesh.prepare(second, { workload: w('x', { status: 'Unhealthy' }) });
+    mesh.prepare(second, { workload: w('xx') });
+    assert.equal(mesh.counts.workloads, 0);
+    mesh.apply({ staged: second });
+    assert.equal(mesh.counts.workloads, 2);
+    mesh.apply({ staged: first });
+    assert.equal(mesh.workload(w('x').uid)?.status, 'Healthy');
   });
 });

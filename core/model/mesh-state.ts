@@ -14,11 +14,14 @@ import type { Applicable, RbacConnection, Verdict } from './authorize.ts';
 import { PolicyStore } from './policy-store.ts';
 import type { Service } from './service.ts';
 import { type Endpoint, ServiceStore, serviceKey } from './service-store.ts';
+import { Stage } from './stage.ts';
 import { type Workload, workloadIdentity } from './workload.ts';
 import { type LocalName, WorkloadStore } from './workload-store.ts';
 
-/** One set of changes; updates are applied before removals. */
+/** One set of changes; updates are applied before removals, staged ones before others. */
 export interface Batch {
+  /** What was prepared for this batch. */
+  readonly staged?: Stage;
   readonly policies?: readonly Policy[];
   readonly workloads?: readonly Workload[];
   readonly services?: readonly Service[];
@@ -33,6 +36,8 @@ export interface ChangeSet {
   readonly workloads: ReadonlySet<WorkloadUid>;
   readonly services: ReadonlySet<NamespacedHost>;
   readonly policies: ReadonlySet<PolicyKey>;
+  /** Those of `workloads` that are there no more. */
+  readonly gone: ReadonlySet<WorkloadUid>;
 }
 
 /** What an address or host leads to. */
@@ -79,44 +84,61 @@ export class MeshState implements MeshView {
   readonly #workloads = new WorkloadStore();
   readonly #services = new ServiceStore();
   readonly #policies = new PolicyStore();
+  /** The one whose policies and workloads are filed. */
+  #open: Stage | undefined;
+  /** The last one, while it has not been settled. */
+  #ended: Stage | undefined;
 
   get view(): MeshView {
     return this;
   }
 
   apply(batch: Batch): ChangeSet {
-    const workloads = new Set<WorkloadUid>();
-    const services = new Set<NamespacedHost>();
-    const policies = new Set<PolicyKey>();
-    for (const p of batch.policies ?? []) {
-      this.#policies.put(p);
-      policies.add(p.key);
-    }
+    this.#settle(Infinity);
+    if (this.#open && this.#open !== batch.staged) this.#defer(this.#open);
+    const changed = (batch.staged ?? new Stage(false)).changed;
+    if (batch.staged) this.#commit(batch.staged);
+    for (const p of batch.policies ?? []) this.#putPolicy(p, changed);
     for (const s of batch.services ?? []) {
       this.#services.put(s);
-      services.add(serviceKey(s));
+      changed.services.add(serviceKey(s));
     }
-    for (const w of batch.workloads ?? []) {
-      this.#services.attach(w, this.#workloads.put(w));
-      workloads.add(w.uid);
-    }
-    this.#workloads.settle();
-    for (const name of batch.removed?.addresses ?? []) this.#remove(name, workloads, services);
+    for (const w of batch.workloads ?? []) this.#putWorkload(w, changed);
+    for (const name of batch.removed?.addresses ?? []) this.#remove(name, changed);
     for (const key of batch.removed?.policies ?? []) {
-      if (this.#policies.remove(key)) policies.add(key);
+      if (this.#policies.remove(key)) changed.policies.add(key);
     }
-    return { workloads, services, policies };
+    return changed;
   }
 
-  #remove(name: string, workloads: Set<WorkloadUid>, services: Set<NamespacedHost>): void {
+  /** All that is filed holds from here on; what could not be filed is put after it. */
+  #commit(stage: Stage): void {
+    this.#end(stage, 'applied');
+    if (stage.lateWorkloads.length > 0) this.#settle(Infinity);
+    for (const p of stage.latePolicies) this.#putPolicy(p, stage.changed);
+    for (const w of stage.lateWorkloads) this.#putWorkload(w, stage.changed);
+  }
+
+  #putPolicy(p: Policy, changed: Stage['changed']): void {
+    this.#policies.put(p);
+    changed.policies.add(p.key);
+  }
+
+  #putWorkload(w: Workload, changed: Stage['changed']): void {
+    this.#services.attach(w, this.#workloads.put(w));
+    changed.workloads.add(w.uid);
+  }
+
+  #remove(name: string, changed: Stage['changed']): void {
     const old = this.#workloads.remove(name as WorkloadUid);
     if (old) {
       this.#services.detach(old);
-      workloads.add(old.uid);
+      changed.workloads.add(old.uid);
+      changed.gone.add(old.uid);
       return;
     }
     const key = parseNamespacedHost(name);
-    if (key && this.#services.remove(key)) services.add(key);
+    if (key && this.#services.remove(key)) changed.services.add(key);
   }
 
   workload(uid: WorkloadUid): Workload | undefined {
@@ -180,24 +202,81 @@ export class MeshState implements MeshView {
     return this.#policies.judge(w, c);
   }
   /**
-   * Does the slow part of putting a policy or workload beforehand; no decision counts it before `apply` does.
-   * What is prepared must be applied or discarded.
+   * Begins a batch whose policies and workloads are filed ahead with `prepare`: then `apply` takes the same short
+   * time for any number of them. It must be applied or discarded. One at a time is filed; a second one, and one
+   * that is open while another batch is applied, does its work in `apply`.
    */
-  prepare(what: { readonly policy: Policy } | { readonly workload: Workload }): void {
+  stage(): Stage {
+    this.#settle(Infinity);
+    const stage = new Stage(this.#open === undefined);
+    this.#open ??= stage;
+    return stage;
+  }
+
+  /** Does the work of putting a policy or workload beforehand; nobody sees it before `apply`. */
+  prepare(stage: Stage, what: { readonly policy: Policy } | { readonly workload: Workload }): void {
+    const { changed } = stage;
+    // What comes twice is put one after the other, as its order counts.
     if ('policy' in what) {
-      this.#policies.prepare(what.policy);
+      const { policy } = what;
+      if (changed.policies.has(policy.key)) this.#defer(stage);
+      changed.policies.add(policy.key);
+      if (stage.eager) stage.policies.push(this.#policies.stage(policy, stage));
+      else stage.latePolicies.push(policy);
       return;
     }
-    this.#workloads.prepare(what.workload);
-    this.#services.prepare(what.workload);
+    const { workload } = what;
+    if (changed.workloads.has(workload.uid)) this.#defer(stage);
+    changed.workloads.add(workload.uid);
+    if (!stage.eager) {
+      stage.lateWorkloads.push(workload);
+      return;
+    }
+    const filed = this.#workloads.stage(workload, stage);
+    this.#services.stage(filed, stage);
+    stage.workloads.push(filed);
   }
-  discard(what: { readonly policy: Policy } | { readonly workload: Workload }): void {
-    if ('policy' in what) this.#policies.discard(what.policy);
-    else this.#workloads.discard(what.workload);
+
+  discard(stage: Stage): void {
+    this.#end(stage, 'dropped');
   }
-  /** Cleans up after removed policies, about `rules` rules of them; true = there is more to do. */
+
+  /** Takes everything out of the files again; it waits for `apply`. */
+  #defer(stage: Stage): void {
+    if (!stage.eager) return;
+    stage.eager = false;
+    stage.latePolicies = stage.policies.map((f) => f.next);
+    stage.lateWorkloads = stage.workloads.map((f) => f.next);
+    this.#end(stage, 'dropped');
+    this.#settle(Infinity);
+    stage.state = 'open';
+  }
+
+  #end(stage: Stage, state: 'applied' | 'dropped'): void {
+    stage.state = state;
+    if (this.#open !== stage) return;
+    this.#open = undefined;
+    this.#policies.ended(stage);
+    this.#ended = stage;
+  }
+
+  /** Forgets what the last stage has left behind, about `count` things of it; answers with what is left of `count`. */
+  #settle(count: number): number {
+    const stage = this.#ended;
+    let left = count;
+    for (let w; left > 0 && (w = stage?.workloads.pop()); left--) {
+      this.#services.settle(w);
+      this.#workloads.settle(w, stage as Stage);
+    }
+    for (let p; left > 0 && (p = stage?.policies.pop()); left--) this.#policies.settle(p);
+    if (left > 0) this.#ended = undefined;
+    return left;
+  }
+
+  /** Cleans up after batches and removed policies, about `rules` rules of them; true = there is more to do. */
   tidy(rules: number): boolean {
-    return this.#policies.tidy(rules);
+    const left = this.#settle(rules);
+    return left <= 0 || this.#policies.tidy(left);
   }
   identitiesOnNode(node: string): readonly Identity[] {
     const found = new Map<string, Identity>();

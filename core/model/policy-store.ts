@@ -12,6 +12,7 @@ import {
 import type { PolicyKey } from './keys.ts';
 import type { Policy } from './policy.ts';
 import { PolicyIndex, type RuleEntry } from './policy-index.ts';
+import { type Filed, type Stage, StagedMap } from './stage.ts';
 import type { Workload } from './workload.ts';
 
 /** Retired policies that may wait for `tidy` before they are unfiled on the spot. */
@@ -20,7 +21,7 @@ const maxRetired = 50_000;
 /** The policies of one namespace, or of the mesh (''). */
 interface Home {
   /** Those that hold for every workload here. */
-  readonly wide: Map<PolicyKey, Policy>;
+  readonly wide: StagedMap<PolicyKey, Policy>;
   /** Policies in force, and some that will be or have been. */
   readonly index: PolicyIndex;
   /** Smallest key of an enforced ALLOW policy in `wide`; null = must be found anew. */
@@ -45,10 +46,12 @@ const smaller = (a: PolicyKey | undefined, b: PolicyKey | undefined): PolicyKey 
 const homeName = (p: Policy): string => (p.scope === 'Global' ? '' : p.namespace);
 
 export class PolicyStore {
-  readonly #byKey = new Map<PolicyKey, Policy>();
+  readonly #byKey = new StagedMap<PolicyKey, Policy>();
   readonly #homes = new Map<string, Home>();
   readonly #retired = new Set<Policy>();
   readonly #standings = new WeakMap<Workload, Standing>();
+  /** What the open stage will make of the homes' `firstAllow`. */
+  readonly #firstAllows = new Map<Home, PolicyKey | undefined | null>();
   #revision = 0;
 
   get(key: PolicyKey): Policy | undefined {
@@ -63,15 +66,41 @@ export class PolicyStore {
     return this.#byKey.size;
   }
 
-  /** Files a policy that will be put soon; until then no decision counts it. */
-  prepare(p: Policy): void {
-    const { index } = this.#home(homeName(p));
-    if (!index.has(p)) index.put(p);
+  /** Files a policy under the stage, one per key. */
+  stage(p: Policy, stage: Stage): Filed<Policy> {
+    const old = this.#byKey.get(p.key);
+    if (old === p) return { next: p, old };
+    this.#file(p);
+    this.#byKey.stage(p.key, p, stage);
+    const was = old && this.#wideHome(old);
+    const home = this.#wideHome(p);
+    if (was && was !== home) was.wide.stage(p.key, undefined, stage);
+    home?.wide.stage(p.key, p, stage);
+    if (was && this.#nextFirstAllow(was) === p.key) this.#firstAllows.set(was, null);
+    if (home && enforcedAllow(p)) {
+      const first = this.#nextFirstAllow(home);
+      if (first !== null) this.#firstAllows.set(home, smaller(first, p.key));
+    }
+    return { next: p, old };
   }
 
-  /** Takes a preparation back. */
-  discard(p: Policy): void {
-    if (this.#byKey.get(p.key) !== p) this.#retired.add(p);
+  /** The stage has been applied or dropped. */
+  ended(stage: Stage): void {
+    if (stage.state === 'applied' && stage.policies.length > 0) this.#revision++;
+    if (stage.state === 'applied')
+      for (const [home, first] of this.#firstAllows) home.firstAllow = first;
+    this.#firstAllows.clear();
+  }
+
+  /** Forgets what the end of the stage has left behind. */
+  settle({ next, old }: Filed<Policy>): void {
+    if (old === next) return;
+    this.#byKey.settle(next.key);
+    for (const p of [next, old]) {
+      if (!p) continue;
+      this.#wideHome(p)?.wide.settle(p.key);
+      if (this.#byKey.get(p.key) !== p) this.#retired.add(p);
+    }
   }
 
   put(p: Policy): void {
@@ -80,13 +109,26 @@ export class PolicyStore {
     if (old) this.#retire(old);
     this.#revision++;
     this.#byKey.set(p.key, p);
-    this.#retired.delete(p);
-    this.prepare(p);
-    if (p.scope === 'WorkloadSelector') return;
-    const home = this.#home(homeName(p));
+    this.#file(p);
+    const home = this.#wideHome(p);
+    if (!home) return;
     home.wide.set(p.key, p);
     if (home.firstAllow !== null && enforcedAllow(p))
       home.firstAllow = smaller(home.firstAllow, p.key);
+  }
+
+  #file(p: Policy): void {
+    this.#retired.delete(p);
+    const { index } = this.#home(homeName(p));
+    if (!index.has(p)) index.put(p);
+  }
+
+  #wideHome(p: Policy): Home | undefined {
+    return p.scope === 'WorkloadSelector' ? undefined : this.#home(homeName(p));
+  }
+
+  #nextFirstAllow(home: Home): PolicyKey | undefined | null {
+    return this.#firstAllows.has(home) ? this.#firstAllows.get(home) : home.firstAllow;
   }
 
   remove(key: PolicyKey): boolean {
@@ -115,7 +157,7 @@ export class PolicyStore {
       const name = homeName(p);
       const home = this.#home(name);
       home.index.remove(p);
-      if (home.index.size === 0 && home.wide.size === 0) this.#homes.delete(name);
+      if (home.index.size === 0 && home.wide.blank) this.#homes.delete(name);
     }
     return false;
   }
@@ -157,7 +199,7 @@ export class PolicyStore {
     const known = this.#homes.get(name);
     if (known) return known;
     const made: Home = {
-      wide: new Map(),
+      wide: new StagedMap(),
       index: new PolicyIndex(),
       firstAllow: undefined,
     };

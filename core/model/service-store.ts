@@ -9,6 +9,7 @@ import {
   type WorkloadUid,
 } from './keys.ts';
 import type { Service } from './service.ts';
+import { type Filed, type Stage, StagedMap } from './stage.ts';
 import type { PortMap, Workload } from './workload.ts';
 
 export interface Endpoint {
@@ -16,6 +17,12 @@ export interface Endpoint {
   readonly ports: PortMap;
   readonly healthy: boolean;
 }
+
+const endpoint = (w: Workload, ports: PortMap): Endpoint => ({
+  workload: w.uid,
+  ports,
+  healthy: w.status === 'Healthy',
+});
 
 const noEndpoints: ReadonlyMap<WorkloadUid, Endpoint> = new Map();
 
@@ -44,7 +51,7 @@ export class ServiceStore {
   readonly #byHost = new Map<string, Map<NamespacedHost, Service>>();
   readonly #byVip = new Map<NetworkAddress, Map<NamespacedHost, Service>>();
   readonly #withCidr = new Map<NamespacedHost, Service>();
-  readonly #endpoints = new Map<NamespacedHost, Map<WorkloadUid, Endpoint>>();
+  readonly #endpoints = new Map<NamespacedHost, StagedMap<WorkloadUid, Endpoint>>();
 
   get(key: NamespacedHost): Service | undefined {
     return this.#byKey.get(key);
@@ -64,7 +71,8 @@ export class ServiceStore {
 
   /** Endpoints whose service is not known, for the dump. */
   *staged(): IterableIterator<[NamespacedHost, ReadonlyMap<WorkloadUid, Endpoint>]> {
-    for (const [key, map] of this.#endpoints) if (!this.#byKey.has(key)) yield [key, map];
+    for (const [key, map] of this.#endpoints)
+      if (!this.#byKey.has(key) && map.size > 0) yield [key, map];
   }
 
   byHost(hostname: string, ns: string | undefined): Service | undefined {
@@ -135,27 +143,43 @@ export class ServiceStore {
   attach(w: Workload, old: Workload | undefined): void {
     if (old)
       for (const key of old.services.keys()) if (!w.services.has(key)) this.#drop(key, w.uid);
-    const healthy = w.status === 'Healthy';
-    for (const [key, ports] of w.services) {
-      const map = this.#endpoints.get(key);
-      const endpoint = { workload: w.uid, ports, healthy };
-      if (map) map.set(w.uid, endpoint);
-      else this.#endpoints.set(key, new Map([[w.uid, endpoint]]));
-    }
+    for (const [key, ports] of w.services) this.#of(key).set(w.uid, endpoint(w, ports));
   }
 
-  /** Lets the engine know the texts under which endpoints will be filed. */
-  prepare(w: Workload): void {
-    for (const key of w.services.keys()) this.#endpoints.has(key);
+  /** The same under a stage. */
+  stage({ next, old }: Filed<Workload>, stage: Stage): void {
+    for (const key of old?.services.keys() ?? [])
+      if (!next.services.has(key)) this.#endpoints.get(key)?.stage(next.uid, undefined, stage);
+    for (const [key, ports] of next.services)
+      this.#of(key).stage(next.uid, endpoint(next, ports), stage);
+  }
+
+  /** Forgets what the end of the stage has left behind. */
+  settle({ next, old }: Filed<Workload>): void {
+    for (const w of [next, old]) {
+      for (const key of w?.services.keys() ?? []) {
+        const map = this.#endpoints.get(key);
+        map?.settle(next.uid);
+        if (map?.blank) this.#endpoints.delete(key);
+      }
+    }
   }
 
   detach(w: Workload): void {
     for (const key of w.services.keys()) this.#drop(key, w.uid);
   }
 
+  #of(key: NamespacedHost): StagedMap<WorkloadUid, Endpoint> {
+    const known = this.#endpoints.get(key);
+    if (known) return known;
+    const made = new StagedMap<WorkloadUid, Endpoint>();
+    this.#endpoints.set(key, made);
+    return made;
+  }
+
   #drop(key: NamespacedHost, uid: WorkloadUid): void {
     const map = this.#endpoints.get(key);
     map?.delete(uid);
-    if (map?.size === 0) this.#endpoints.delete(key);
+    if (map?.blank) this.#endpoints.delete(key);
   }
 }

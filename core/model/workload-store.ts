@@ -3,6 +3,7 @@
 // they can be filled beforehand, in slices, without anybody seeing it.
 import { type IpAddress } from '../base/index.ts';
 import { type NetworkAddress, networkAddress, type WorkloadUid } from './keys.ts';
+import { type Filed, type Stage, StagedMap } from './stage.ts';
 import { type Workload } from './workload.ts';
 
 /** The identity-bearing name under which a pod is handed to its node proxy. */
@@ -58,14 +59,10 @@ const sameKeys = (a: Workload, b: Workload): boolean =>
   sameTexts(a.addresses, b.addresses);
 
 export class WorkloadStore {
-  readonly #byUid = new Map<WorkloadUid, Workload>();
+  readonly #byUid = new StagedMap<WorkloadUid, Workload>();
   readonly #byAddress = new Map<NetworkAddress, Uids>();
   readonly #byLocalName = new Map<string, Uids>();
   readonly #byHost = new Map<string, Uids>();
-  /** Filed and not put yet, with the count of unfilings at that time: an unfiling may have taken it along. */
-  readonly #prepared = new Map<Workload, number>();
-  #unfiled = 0;
-  #deferring = false;
 
   get(uid: WorkloadUid): Workload | undefined {
     return this.#byUid.get(uid);
@@ -122,48 +119,29 @@ export class WorkloadStore {
     return undefined;
   }
 
-  /** Files a workload that will be put soon; until then nobody finds it. */
-  prepare(w: Workload): void {
-    // A look by a text makes the engine keep its hash: that is half of what putting costs.
-    this.#byUid.has(w.uid);
-    // Who came first under a name or address counts: from the first that shares one on, all wait for their put.
-    this.#deferring ||= this.#shares(w);
-    if (!this.#deferring) this.#file(w);
-    this.#prepared.set(w, this.#deferring ? -1 : this.#unfiled);
+  /** Files a workload under the stage, one per uid. */
+  stage(w: Workload, stage: Stage): Filed<Workload> {
+    const old = this.#byUid.get(w.uid);
+    this.#byUid.stage(w.uid, w, stage);
+    if (!old || !sameKeys(old, w)) this.#file(w);
+    return { next: w, old };
   }
 
-  #shares(w: Workload): boolean {
-    return (
-      w.addresses.some((ip) => this.#byAddress.has(networkAddress(w.network, ip))) ||
-      this.#byLocalName.has(localKey(w)) ||
-      (w.hostname !== '' && this.#byHost.has(`${w.namespace}/${w.hostname}`))
-    );
-  }
-
-  /** Takes a preparation back. */
-  discard(w: Workload): void {
-    const filed = this.#prepared.get(w) ?? -1;
-    this.#prepared.delete(w);
-    if (this.#prepared.size === 0) this.#deferring = false;
-    if (filed < 0) return;
-    const now = this.#byUid.get(w.uid);
-    if (now !== w) this.#unfile(w, now);
+  /** Forgets what the end of the stage has left behind; to be done before anything else is put. */
+  settle({ next, old }: Filed<Workload>, stage: Stage): void {
+    this.#byUid.settle(next.uid);
+    if (old && sameKeys(old, next)) return;
+    const lost = stage.state === 'applied' ? old : next;
+    if (lost) this.#unfile(lost, this.#byUid.get(next.uid));
   }
 
   put(w: Workload): Workload | undefined {
     const old = this.#byUid.get(w.uid);
-    const filed = this.#prepared.get(w) === this.#unfiled;
     this.#byUid.set(w.uid, w);
     if (old && sameKeys(old, w)) return old;
     if (old) this.#unfile(old, w);
-    if (old || !filed) this.#file(w);
+    this.#file(w);
     return old;
-  }
-
-  /** A batch is through: what was prepared for it has been put. */
-  settle(): void {
-    this.#prepared.clear();
-    this.#deferring = false;
   }
 
   remove(uid: WorkloadUid): Workload | undefined {
@@ -184,7 +162,6 @@ export class WorkloadStore {
 
   /** Where `kept`, of the same uid, is found too, nothing changes: not even who came first. */
   #unfile(w: Workload, kept?: Workload): void {
-    this.#unfiled++;
     for (const ip of w.addresses)
       if (!kept || !isAt(kept, w.network, ip))
         drop(this.#byAddress, networkAddress(w.network, ip), w.uid);

@@ -1,7 +1,13 @@
 // A source of batches → MeshState.apply → listeners of the ChangeSet. One per proxy process; the only
 // caller of `apply`. Policies and workloads are prepared for it and cleaned up after it in slices.
 import type { Log } from '../base/index.ts';
-import { type Batch, type ChangeSet, MeshState, type MeshView } from '../model/index.ts';
+import {
+  type Batch,
+  type ChangeSet,
+  MeshState,
+  type MeshView,
+  type Stage,
+} from '../model/index.ts';
 
 /** Policy rules cleaned up before other work gets a turn: about 2 ms. */
 const rulesPerTurn = 1_000;
@@ -41,18 +47,22 @@ export class MeshFeed {
         this.#log.error('a listener of mesh changes failed', { error });
       }
     }
-    if (change.policies.size > 0) this.#tidy();
+    this.#tidy();
     return change;
   }
 
-  /** Does the slow part of applying a policy or workload beforehand; it must then be applied or discarded. */
-  prepare(what: Parameters<MeshState['prepare']>[0]): void {
-    this.#state.prepare(what);
+  /** Begins a batch that is prepared ahead; it must then be applied (`Batch.staged`) or discarded. */
+  stage(): Stage {
+    return this.#state.stage();
   }
 
-  discard(batch: Pick<Batch, 'policies' | 'workloads'>): void {
-    for (const policy of batch.policies ?? []) this.#state.discard({ policy });
-    for (const workload of batch.workloads ?? []) this.#state.discard({ workload });
+  /** Does the slow part of applying a policy or workload beforehand. */
+  prepare(stage: Stage, what: Parameters<MeshState['prepare']>[1]): void {
+    this.#state.prepare(stage, what);
+  }
+
+  discard(stage: Stage): void {
+    this.#state.discard(stage);
     this.#tidy();
   }
 

@@ -9,7 +9,7 @@ import {
   printFaults,
   type Random,
 } from '../base/index.ts';
-import type { Policy, PolicyKey, Service, Workload } from '../model/index.ts';
+import type { PolicyKey, Service, Stage } from '../model/index.ts';
 import { type BidiCall, type ResponseOf, type RpcChannel, RpcError } from '../rpc/index.ts';
 import { decodeAddress, decodeAuthorization } from './decode.ts';
 import { type DeltaRequest, DeltaClientState } from './delta-client-state.ts';
@@ -159,9 +159,10 @@ export class XdsSource {
     call: BidiCall<'deltaAggregatedResources'>,
   ): Promise<Verdicts | undefined> {
     const { feed } = this.#o;
-    const read = await readResources(m, feed);
-    if (call !== this.#call || this.#stopped) {
-      feed.discard(read.batch);
+    const live = (): boolean => call === this.#call && !this.#stopped;
+    const read = await readResources(m, feed, live);
+    if (!live()) {
+      feed.discard(read.batch.staged);
       return undefined;
     }
     const removed = m.removedResources;
@@ -180,7 +181,7 @@ interface Verdicts {
 }
 
 interface Read {
-  readonly batch: { workloads: Workload[]; services: Service[]; policies: Policy[] };
+  readonly batch: { readonly staged: Stage; readonly services: Service[] };
   readonly accepted: { name: string; version: string }[];
   readonly rejected: { name: string; reason: string }[];
 }
@@ -195,10 +196,10 @@ function applyExtra(m: Response, extra: ExtraType): Verdicts {
   return { accepted: m.resources.filter((r) => !bad.has(r.name)), rejected };
 }
 
-/** Decodes a response, giving way to other work between slices. */
-async function readResources(m: Response, feed: MeshFeed): Promise<Read> {
+/** Decodes a response, giving way to other work between slices; stops early when it is not wanted any more. */
+async function readResources(m: Response, feed: MeshFeed, live: () => boolean): Promise<Read> {
   const read: Read = {
-    batch: { workloads: [], services: [], policies: [] },
+    batch: { staged: feed.stage(), services: [] },
     accepted: [],
     rejected: [],
   };
@@ -207,36 +208,35 @@ async function readResources(m: Response, feed: MeshFeed): Promise<Read> {
     if (left <= 0) {
       left = slice;
       await nextTurn();
+      if (!live()) return read;
     }
     left -= 1;
     const bytes = r.resource?.value ?? new Uint8Array();
     const isPolicy = m.typeUrl === authorizationType;
-    const before = read.batch.workloads.length;
-    const faults = isPolicy ? readPolicy(read, r.name, bytes) : readAddress(read, bytes);
-    const workload = read.batch.workloads.at(before);
-    if (workload) feed.prepare({ workload });
-    const policy = isPolicy && faults === undefined ? read.batch.policies.at(-1) : undefined;
-    if (policy) {
-      feed.prepare({ policy });
-      left -= policy.rules.length;
-    }
-    if (faults === undefined) read.accepted.push({ name: r.name, version: r.version });
-    else read.rejected.push({ name: r.name, reason: faults });
+    const one = isPolicy ? readPolicy(read, feed, r.name, bytes) : readAddress(read, feed, bytes);
+    left -= one.rules ?? 0;
+    if (one.faults === undefined) read.accepted.push({ name: r.name, version: r.version });
+    else read.rejected.push({ name: r.name, reason: one.faults });
   }
   return read;
 }
 
-function readPolicy(read: Read, name: string, bytes: Uint8Array): string | undefined {
-  const policy = decodeAuthorization(name, bytes);
-  if (!policy.ok) return printFaults(policy.faults);
-  read.batch.policies.push(policy.value);
-  return undefined;
+interface One {
+  readonly faults?: string;
+  readonly rules?: number;
 }
 
-function readAddress(read: Read, bytes: Uint8Array): string | undefined {
+function readPolicy({ batch }: Read, feed: MeshFeed, name: string, bytes: Uint8Array): One {
+  const policy = decodeAuthorization(name, bytes);
+  if (!policy.ok) return { faults: printFaults(policy.faults) };
+  feed.prepare(batch.staged, { policy: policy.value });
+  return { rules: policy.value.rules.length };
+}
+
+function readAddress({ batch }: Read, feed: MeshFeed, bytes: Uint8Array): One {
   const address = decodeAddress(bytes);
-  if (!address.ok) return printFaults(address.faults);
-  if (address.value.kind === 'workload') read.batch.workloads.push(address.value.workload);
-  else read.batch.services.push(address.value.service);
-  return undefined;
+  if (!address.ok) return { faults: printFaults(address.faults) };
+  if (address.value.kind === 'service') batch.services.push(address.value.service);
+  else feed.prepare(batch.staged, address.value);
+  return {};
 }
