@@ -146,8 +146,10 @@ describe('hostile pods in namespaces', { skip, timeout: 90_000 }, () => {
     await mesh.rules(a, 'idle');
     assert.equal(await code('--interface', '10.9.0.1', url), '000', 'plaintext has none');
     await mesh.rules(a, 'capture');
+    await runIp(['route replace 10.9.0.0/24 dev eth0 src 10.9.0.1'], a.fd);
     await runIp(['addr del 10.9.0.66/24 dev eth0'], a.fd);
     mesh.feed.apply({ workloads: [testWorkload('server', '10.9.0.2')] });
+    assert.equal(await code(url), '200');
   });
 
   test('N7: a pod that opens thousands of connections is limited; others on its node connect', async () => {
