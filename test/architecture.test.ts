@@ -62,6 +62,7 @@ const innerDoors = [
   'istiod-lite/gateway',
   'istiod-lite/translate',
   'test/kit',
+  'waypoint/plugins',
 ];
 
 interface Import {

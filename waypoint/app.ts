@@ -16,6 +16,7 @@ import { SideCalls } from './http/side-call.ts';
 import type { ServiceConfigs } from './l7/config-state.ts';
 import { Ingress } from './ingress/ingress.ts';
 import { declareMetrics } from './metrics.ts';
+import { PluginFiles, Plugins } from './plugins/index.ts';
 import { probe } from './probe.ts';
 import { Reports } from './report.ts';
 import { OpenSockets } from './tunnel-socket.ts';
@@ -80,6 +81,14 @@ export async function startWaypoint(config: WaypointConfig, deps: WaypointDeps):
     self,
     onHandshake: () => metrics.handshakes.add({ reporter: 'source' }),
   });
+  const plugins = new Plugins({ clock, random, log: log.child('plugins'), metrics });
+  const wanted = (): void => {
+    const own = [...deps.services.all()].flatMap((s) => s.plugins ?? []);
+    plugins.sync([...pluginFiles.all, ...own]);
+  };
+  const pluginFiles = new PluginFiles(config.pluginFiles, log.child('plugins'), wanted);
+  const onServices = deps.services.onChange(wanted);
+  wanted();
   const ctx: WaypointContext = {
     config,
     clock,
@@ -101,6 +110,8 @@ export async function startWaypoint(config: WaypointConfig, deps: WaypointDeps):
       identity,
     }),
     sideCalls: new SideCalls(),
+    plugins,
+    pluginFiles,
     draining: () => draining,
   };
   const http1 = new Http1(ctx);
@@ -152,6 +163,9 @@ export async function startWaypoint(config: WaypointConfig, deps: WaypointDeps):
       http1.destroy();
       http2.destroy();
       ctx.upstreams.destroy();
+      onServices();
+      pluginFiles.stop();
+      plugins.stop();
       unsubscribe();
       onCert();
       certs.stop();
@@ -226,6 +240,7 @@ function openAdmin(
         })),
       })),
       clusters: ctx.clusters.snapshot(),
+      plugins: ctx.plugins.snapshot(),
       certificates: certs.snapshot().map((c) => ({
         identity: c.id,
         state: c.status.state,

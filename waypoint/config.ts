@@ -38,6 +38,8 @@ export interface WaypointConfig {
   readonly drainMs: number;
   /** Request body kept for a retry. */
   readonly retryBufferBytes: number;
+  /** Plugins for every service, beside those of the configuration. */
+  readonly pluginFiles: readonly string[];
   readonly accessLog: boolean;
   readonly admin: Listen;
   readonly stats: Listen;
@@ -98,6 +100,11 @@ export function readConfig(env: Env): {
       min: 0,
       max: 1 << 26,
     }),
+    pluginFiles: r.list(
+      'PLUGIN_FILES',
+      [],
+      'files of plugins for every service, in this order; they fail closed',
+    ),
     accessLog: r.flag('ACCESS_LOG', true, 'one line per request'),
     admin: listen(r, 'ADMIN_ADDRESS', '127.0.0.1', 'ADMIN_PORT', 15_000, 'admin is served'),
     stats: listen(r, 'STATS_ADDRESS', '0.0.0.0', 'STATS_PORT', 15_020, 'metrics are served'),

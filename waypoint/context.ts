@@ -5,6 +5,7 @@ import type { MeshView, SpiffeId, Workload } from '../core/model/index.ts';
 import type { WaypointConfig } from './config.ts';
 import type { SideCalls } from './http/side-call.ts';
 import type { ServiceConfigs } from './l7/config-state.ts';
+import type { PluginFiles, Plugins } from './plugins/index.ts';
 import type { Reports } from './report.ts';
 import type { OpenSockets } from './tunnel-socket.ts';
 import type { Clusters } from './upstream/clusters.ts';
@@ -25,6 +26,9 @@ export interface WaypointContext {
   readonly sockets: OpenSockets;
   readonly reports: Reports;
   readonly sideCalls: SideCalls;
+  readonly plugins: Plugins;
+  /** Of every service. */
+  readonly pluginFiles: PluginFiles;
   /** True once a stop was asked for: answers close their connections. */
   readonly draining: () => boolean;
 }

@@ -17,6 +17,9 @@ export interface WaypointMetrics {
   readonly handshakes: Counter;
   readonly checks: Counter;
   readonly rateLimits: Counter;
+  readonly pluginCalls: Counter;
+  readonly pluginDuration: Histogram;
+  readonly pluginRestarts: Counter;
 }
 
 const buckets = [
@@ -81,6 +84,22 @@ export function declareMetrics(metrics: Metrics, version: string): WaypointMetri
       name: 'ambient_waypoint_rate_limits_total',
       help: 'Requests under a limit, by what came of them: ok, limited, would-limit, error',
       labels: ['policy', 'limit', 'outcome'],
+    }),
+    pluginCalls: metrics.counter({
+      name: 'ambient_waypoint_plugin_calls_total',
+      help: 'Calls of hooks of plugins, by what came of them: ok, replied, failed-open, failed-closed',
+      labels: ['plugin', 'hook', 'outcome'],
+    }),
+    pluginDuration: metrics.histogram({
+      name: 'ambient_waypoint_plugin_duration_milliseconds',
+      help: 'From the call of a hook to its answer, waiting for earlier calls included',
+      labels: ['plugin', 'hook'],
+      buckets: [0.25, 0.5, 1, 2.5, 5, 10, 20, 50, 100, 1_000],
+    }),
+    pluginRestarts: metrics.counter({
+      name: 'ambient_waypoint_plugin_restarts_total',
+      help: 'Processes of plugins that ended, by why: overrun, memory, cpu, protocol, exit, broken',
+      labels: ['plugin', 'why'],
     }),
     handshakes: metrics.counter({
       name: 'ambient_tls_handshakes_total',

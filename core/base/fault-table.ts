@@ -90,6 +90,20 @@ export const faults = {
     retry: true,
     help: 'The service that counts requests for all waypoints gave no usable answer, and its policy fails closed.',
   },
+  PLUGIN_DENIED: {
+    status: 403,
+    flag: 'DENY',
+    side: 'downstream',
+    retry: false,
+    help: 'A plugin of the waypoint answered this request itself; it is named beside the code.',
+  },
+  PLUGIN_FAILED: {
+    status: 500,
+    flag: 'DENY',
+    side: 'internal',
+    retry: true,
+    help: 'A plugin of the waypoint gave no usable answer within its time, and it fails closed. The waypoint’s log says why.',
+  },
   // --- inbound CONNECT
   BAD_METHOD: {
     status: 400,

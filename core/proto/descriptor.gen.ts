@@ -2110,6 +2110,11 @@ export const descriptor = {
            "id": 12,
            "protoName": "path_normalization"
           },
+          "plugins": {
+           "rule": "repeated",
+           "type": "Plugin",
+           "id": 13
+          },
           "listeners": {
            "rule": "repeated",
            "type": "Listener",
@@ -2133,6 +2138,28 @@ export const descriptor = {
           "AS_IT_IS": 1,
           "MERGE_SLASHES": 2,
           "DECODE_AND_MERGE_SLASHES": 3
+         }
+        },
+        "Plugin": {
+         "fields": {
+          "name": {
+           "type": "string",
+           "id": 1
+          },
+          "source": {
+           "type": "string",
+           "id": 2
+          },
+          "timeoutMs": {
+           "type": "uint32",
+           "id": 3,
+           "protoName": "timeout_ms"
+          },
+          "failOpen": {
+           "type": "bool",
+           "id": 4,
+           "protoName": "fail_open"
+          }
          }
         },
         "RateLimit": {

@@ -725,8 +725,17 @@ export interface L7ServiceConfig {
   providers: L7AuthProvider[];
   rateLimits: L7RateLimit[];
   pathNormalization: number;
+  plugins: L7Plugin[];
   listeners: L7Listener[];
   workloads: boolean;
+}
+
+/** ambientlite.waypoint.v1.Plugin */
+export interface L7Plugin {
+  name: string;
+  source: string;
+  timeoutMs: number;
+  failOpen: boolean;
 }
 
 /** ambientlite.waypoint.v1.RateLimit */
@@ -1260,6 +1269,7 @@ export interface Messages {
   'Kube.Preconditions': KubePreconditions;
   'Kube.DeleteOptions': KubeDeleteOptions;
   'ambientlite.waypoint.v1.ServiceConfig': L7ServiceConfig;
+  'ambientlite.waypoint.v1.Plugin': L7Plugin;
   'ambientlite.waypoint.v1.RateLimit': L7RateLimit;
   'ambientlite.waypoint.v1.RateKey': L7RateKey;
   'ambientlite.waypoint.v1.SharedLimit': L7SharedLimit;

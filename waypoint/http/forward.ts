@@ -12,6 +12,7 @@ import type { Endpoint } from '../upstream/tunnels.ts';
 import { type Exchange, headerOf, type LocalReply, type ResponseHead } from './exchange.ts';
 import { httpOfGrpc, reply } from './local-reply.ts';
 import { mirror } from './mirror.ts';
+import { pluginsOf, pluginsOnResponse, pluginsPick } from './plugin-phases.ts';
 import { respond } from './respond.ts';
 import {
   type Happened,
@@ -32,7 +33,8 @@ type Tried =
 
 /** A phase: answers by itself only when no upstream answer can be had. */
 export async function forward(ctx: WaypointContext, x: Exchange): Promise<LocalReply | undefined> {
-  const way = wayOf(ctx, x);
+  let way = wayOf(ctx, x);
+  if (!('status' in way) && pluginsOf(ctx, x)) way = await pluginsPick(ctx, x, way);
   if ('status' in way) return way;
   x.outcome.backend = way.cluster.service;
   const body = new RequestBody(x.head.hasBody ? x.body : undefined, ctx.config.retryBufferBytes);
@@ -92,6 +94,8 @@ async function tryAll(
       continue;
     }
     if (result.ok) {
+      const instead = pluginsOf(ctx, x) && (await throughPlugins(ctx, x, result.attempted));
+      if (instead) return instead;
       await respond(ctx, x, way, result.endpoint.workload, result.attempted, limit);
       return undefined;
     }
@@ -111,6 +115,20 @@ function happenedOf(t: Tried): Happened | undefined {
 function drop(a: Attempted): void {
   a.body.on('error', () => {});
   a.abort();
+}
+
+/** Plugins see the head first; what goes wrong with the body meanwhile is seen when it is copied. */
+async function throughPlugins(
+  ctx: WaypointContext,
+  x: Exchange,
+  a: Attempted,
+): Promise<LocalReply | undefined> {
+  const quiet = (): void => {};
+  a.body.on('error', quiet);
+  const instead = await pluginsOnResponse(ctx, x, a.head);
+  if (instead) drop(a);
+  else a.body.off('error', quiet);
+  return instead;
 }
 
 function pause(

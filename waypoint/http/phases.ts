@@ -21,6 +21,7 @@ import { forward } from './forward.ts';
 import { atEdge, cleanRequest, setHeader } from './headers.ts';
 import { limitRate } from './limit.ts';
 import { renderReply, reply } from './local-reply.ts';
+import { pluginsAuthorize, pluginsOf, pluginsOnLog, pluginsOnRequest } from './plugin-phases.ts';
 
 type Phase = (
   ctx: WaypointContext,
@@ -111,6 +112,17 @@ const limit: Phase = (ctx, x) => {
   return rateLimits && limitRate(ctx, x, [...rateLimits.values()]);
 };
 
+/** Plugins may only be stricter than policies. */
+const authorizeMore: Phase = (ctx, x) => {
+  const all = pluginsOf(ctx, x);
+  return all && pluginsAuthorize(ctx, x, all);
+};
+
+const extend: Phase = (ctx, x) => {
+  const all = pluginsOf(ctx, x);
+  return all && pluginsOnRequest(ctx, x, all);
+};
+
 /** What a rule answers or changes by itself; a parent with routes has no other way than them. */
 function filters(_ctx: WaypointContext, x: Exchange): LocalReply | undefined {
   const { rule, connection: c } = x;
@@ -153,7 +165,9 @@ const phases: readonly Phase[] = [
   askLater,
   route,
   authorize,
+  authorizeMore,
   limit,
+  extend,
   inject,
   filters,
   forward,
@@ -227,4 +241,5 @@ export async function serveRequest(
     down.abort();
   }
   ctx.reports.request(x);
+  pluginsOnLog(ctx, x);
 }

@@ -76,6 +76,8 @@ function copy(a: Attempted, to: Writable, x: Exchange): Promise<boolean> {
       over = true;
       resolve(cut);
     };
+    // It broke while plugins looked at the head.
+    if (from.destroyed && !from.readableEnded) return done(true);
     from.on('data', (chunk: Buffer) => {
       x.outcome.bytesSent += chunk.length;
       if (to.destroyed) return;

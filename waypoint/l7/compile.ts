@@ -9,6 +9,7 @@ import { type CompileContext, Faults } from './faults.ts';
 import { type CompiledBind, compileListeners } from './listeners.ts';
 import { compileExternal, type ExternalAccess } from './providers.ts';
 import { compileRateLimits, type RateLimit } from './rate-limits.ts';
+import { type PluginSpec, pluginSpec } from '../plugins/index.ts';
 import { compileTable, type RouteTable } from './routes.ts';
 import { compileTokenRules, type TokenRules } from './token-rules.ts';
 
@@ -44,6 +45,8 @@ export interface CompiledService {
   readonly tokens: TokenRules | undefined;
   /** Absent = none. By their text, so that equal ones go on counting. */
   readonly rateLimits: ReadonlyMap<string, RateLimit> | undefined;
+  /** Absent = none. */
+  readonly plugins: readonly PluginSpec[] | undefined;
   /** Absent = nobody else is asked. */
   readonly external: ExternalAccess | undefined;
   readonly clusters: ReadonlyMap<string, Cluster>;
@@ -81,6 +84,7 @@ export interface Judges {
   /** Whose tokens count; `keys` = there are some to check them with. */
   readonly issuers: readonly { readonly issuer: string; readonly keys: boolean }[];
   readonly limits: readonly { readonly policy: string; readonly name: string }[];
+  readonly plugins: readonly string[];
 }
 
 const actionNames: Readonly<Record<number, string>> = { 0: 'ALLOW', 1: 'DENY', 2: 'CUSTOM' };
@@ -94,6 +98,7 @@ const judgesOf = (c: wire.L7ServiceConfig): Judges => ({
   })),
   issuers: c.jwtRules.map((r) => ({ issuer: r.issuer, keys: r.jwks !== '' })),
   limits: c.rateLimits.map(({ policy, name }) => ({ policy, name })),
+  plugins: c.plugins.map((p) => p.name),
 });
 
 /** The service, or every reason why it cannot be taken. */
@@ -126,6 +131,7 @@ export function compileService(
     access: compileAccess(c.policies, faults),
     tokens: compileTokenRules(c.jwtRules),
     rateLimits: compileRateLimits(c.rateLimits, context, before?.rateLimits),
+    plugins: c.plugins.length === 0 ? undefined : c.plugins.map(pluginSpec),
     external: compileExternal(c.policies, c.providers, context),
     clusters,
     forwardClientCert: c.forwardClientCert,
