@@ -1,7 +1,7 @@
 // What our CA issues: rows S30–S38 of reliability-checklist.md 1.3.
 import assert from 'node:assert/strict';
-import { createPublicKey, generateKeyPairSync } from 'node:crypto';
-import { test } from 'node:test';
+import { createPublicKey, generateKeyPairSync, type KeyObject } from 'node:crypto';
+import { describe, test } from 'node:test';
 import { FakeClock } from '../core/base/index.ts';
 import type { SpiffeId } from '../core/model/index.ts';
 import { backdateMs, createCa, loadCa, maxTtlSeconds } from './ca.ts';
@@ -35,17 +35,38 @@ test('S30: the identity is the caller’s, not the one in the CSR', async () => 
   assert.deepEqual(facts.names?.uris, [id]);
 });
 
-test('S31: a CSR with a broken signature, a weak key or too many bytes is refused', async () => {
-  const { csr } = await createCsr(id);
-  const der = Buffer.from(csr.replace(/-----[^-]+-----/g, ''), 'base64');
-  der[der.length - 1] = (der.at(-1) ?? 0) ^ 1;
-  const broken = `-----BEGIN CERTIFICATE REQUEST-----\n${der.toString('base64')}\n-----END CERTIFICATE REQUEST-----\n`;
-  await assert.rejects(sign(0, broken), refused(/signature/));
-  await assert.rejects(sign(0, 'no request'), refused(/cannot be read/));
-  await assert.rejects(sign(0, csr + ' '.repeat(maxRequestBytes)), refused(/16 KiB/));
-  const weak = generateKeyPairSync('rsa', { modulusLength: 1024 }).privateKey;
-  const pem = weak.export({ type: 'pkcs8', format: 'pem' }) as string;
-  await assert.rejects(sign(0, await createRequest(pem, id)), refused(/2048/));
+describe('S31 K4 requests that are refused, before anything is signed', async () => {
+  const { csr, keyPem } = await createCsr(id);
+  const flipped = (at: number): string => {
+    const der = Buffer.from(csr.replace(/-----[^-]+-----/g, ''), 'base64');
+    der[at < 0 ? der.length + at : at] = (der.at(at) ?? 0) ^ 1;
+    return `-----BEGIN CERTIFICATE REQUEST-----\n${der.toString('base64')}\n-----END CERTIFICATE REQUEST-----\n`;
+  };
+  const keyOf = (kind: KeyObject): string =>
+    kind.export({ type: 'pkcs8', format: 'pem' }) as string;
+  const names = (n: number): string[] => Array.from({ length: n }, (_, i) => `${id}-${i}`);
+  const small = generateKeyPairSync('rsa', { modulusLength: 1024 }).privateKey;
+  const rows: readonly (readonly [string, string, RegExp])[] = [
+    ['nothing', '', /cannot be read/],
+    ['garbage', 'no request', /cannot be read/],
+    ['a frame of garbage', csr.replace(/[A-Za-z0-9+/]{20}/, '!'.repeat(20)), /cannot be read/],
+    ['cut short', `${csr.slice(0, csr.length / 2)}`, /cannot be read/],
+    ['a certificate', ca.material.certPem, /cannot be read/],
+    ['1 MB', csr + ' '.repeat(1 << 20), /16 KiB/],
+    ['one byte too long', csr.padEnd(maxRequestBytes + 1), /16 KiB/],
+    ['a wrong signature', flipped(-1), /signature does not hold/],
+    ['another key than the one that signed', flipped(60), /signature does not hold|cannot be read/],
+    ['an extension that makes it a CA', await createRequest(keyPem, id, true), /asks to be a CA/],
+    ['a thousand names', await createRequest(keyPem, names(1000)), /16 KiB/],
+    ['a weak key', await createRequest(keyOf(small), id), /2048/],
+  ];
+  for (const [what, request, why] of rows)
+    test(what, () => assert.rejects(sign(0, request), refused(why)));
+
+  test('a hundred names are as good as none', async () => {
+    const facts = await sign(0, await createRequest(keyPem, names(100)));
+    assert.deepEqual(facts.names?.uris, [id]);
+  });
 });
 
 test('S32: the leaf has the profile of a workload and the asked lifetime', async () => {

@@ -23,8 +23,8 @@ export async function createCsr(id: SpiffeId): Promise<CertificateRequest> {
 }
 
 /**
- * The public key (SubjectPublicKeyInfo) of a request, after checking size, self-signature and key type.
- * Names and extensions inside are ignored. Throws `CaError` InvalidArgument.
+ * The public key (SubjectPublicKeyInfo) of a request, after checking size, self-signature and key type. Names and
+ * extensions inside are ignored, but for one that asks to be a CA: it is refused (K4). Throws `CaError` InvalidArgument.
  */
 export async function checkCsr(pem: string): Promise<Uint8Array> {
   if (pem.length > maxRequestBytes) throw new CaError('InvalidArgument', 'CSR larger than 16 KiB');
@@ -34,7 +34,7 @@ export async function checkCsr(pem: string): Promise<Uint8Array> {
   } catch (cause) {
     throw new CaError(
       'InvalidArgument',
-      'CSR cannot be read or its signature does not hold',
+      'CSR cannot be read, its signature does not hold, or it asks to be a CA',
       cause,
     );
   }

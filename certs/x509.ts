@@ -136,7 +136,11 @@ export async function issueCertificate(issue: Issue): Promise<string> {
 }
 
 /** A PKCS#10 request with an empty subject and one critical URI name (ztunnel-protocol.md 8.1). */
-export async function createRequest(keyPem: string, uri: string): Promise<string> {
+export async function createRequest(
+  keyPem: string,
+  uris: string | readonly string[],
+  ca = false,
+): Promise<string> {
   const privateKey = createPrivateKey(keyPem);
   const request = await x509.Pkcs10CertificateRequestGenerator.create({
     name: '',
@@ -145,14 +149,19 @@ export async function createRequest(keyPem: string, uri: string): Promise<string
       publicKey: cryptoKey(createPublicKey(privateKey), ['verify']),
     },
     signingAlgorithm: algorithmOf(privateKey),
-    extensions: [alternativeNames({ critical: true, uris: [uri] })],
+    extensions: [
+      alternativeNames({ critical: true, uris: [uris].flat() }),
+      ...(ca ? [new x509.BasicConstraintsExtension(true, undefined, true)] : []),
+    ],
   });
   return `${request.toString('pem')}\n`;
 }
 
-/** SubjectPublicKeyInfo of a request whose own signature holds; throws on anything else. */
+/** SubjectPublicKeyInfo of a request whose own signature holds and that does not ask to be a CA; throws on anything else. */
 export async function verifiedRequestKey(pem: string): Promise<Uint8Array> {
   const request = new x509.Pkcs10CertificateRequest(pem);
+  if (request.extensions.some((e) => e instanceof x509.BasicConstraintsExtension && e.ca))
+    throw new TypeError('it asks to be a CA');
   if (!(await request.verify())) throw new TypeError('its signature does not verify');
   return new Uint8Array(request.publicKey.rawData);
 }

@@ -1,4 +1,5 @@
-// Readiness, metrics and debug pages of the control plane. They show names and revisions, no secrets.
+// Readiness, metrics and debug pages of the control plane. They show names and revisions, no secrets; names only to
+// those on the same machine (K8).
 import {
   type OpsAnswer,
   type OpsHandler,
@@ -29,16 +30,17 @@ export function debugRoutes(d: {
     ['GET /stats/prometheus', metrics],
     [
       'GET /debug/syncz',
-      () => {
+      ({ local }) => {
         const clients = d.xds.status();
         const synced = clients.every((c) => c.synced);
-        return json({ revision: d.snapshots.revision, synced, clients });
+        return json({ revision: d.snapshots.revision, synced, ...(local && { clients }) });
       },
     ],
     [
       'GET /debug/resources',
-      () =>
-        json(
+      ({ local }) => {
+        if (!local) return { status: 403, body: 'only served to local peers\n' };
+        return json(
           Object.fromEntries(
             [addressType, authorizationType].map((type) => [
               type,
@@ -49,7 +51,8 @@ export function debugRoutes(d: {
               })),
             ]),
           ),
-        ),
+        );
+      },
     ],
     ['GET /version', () => json({ name: 'istiod-lite', version: packageVersion() })],
   ]);

@@ -1,5 +1,6 @@
 // Composition root of the control plane: CA, watches, translation, snapshots, servers, in that order.
 import { randomUUID } from 'node:crypto';
+import { networkInterfaces } from 'node:os';
 import {
   type Clock,
   type DebounceState,
@@ -28,6 +29,7 @@ import {
   type EventType,
   type Kind,
   nothingTouched,
+  type PodFacts,
   type Touched,
 } from './cluster/index.ts';
 import type { IstiodConfig } from './config.ts';
@@ -253,6 +255,7 @@ export async function startIstiodLite(config: IstiodConfig, deps: IstiodDeps): P
     snapshots: publisher.snapshots,
     tokens,
     gatewayOf: (who) => gatewayOfPod(cluster, who),
+    nodeOf: (who) => podOf(cluster, who)?.node,
     clock,
     metrics,
     log: log.child('xds'),
@@ -267,7 +270,7 @@ export async function startIstiodLite(config: IstiodConfig, deps: IstiodDeps): P
     }),
     clock,
     log: log.child('gateway'),
-    blockedKeyAddresses: config.blockedKeyAddresses,
+    blockedKeyAddresses: [...config.blockedKeyAddresses, ...ownAddresses()],
     changed: () => pipeline.again(),
   });
   const pipeline: Pipeline = new Pipeline(
@@ -334,12 +337,22 @@ export async function startIstiodLite(config: IstiodConfig, deps: IstiodDeps): P
   };
 }
 
+/** This machine's addresses as blocks of one; whether loopback may be called is configuration. */
+const ownAddresses = (): string[] =>
+  Object.values(networkInterfaces())
+    .flatMap((all) => all ?? [])
+    .filter((a) => !a.internal)
+    .map((a) => `${a.address}/${a.family === 'IPv6' ? 128 : 32}`);
+
 /** `namespace/name` of the Gateway whose pod calls; the API server vouches for the pod, its labels name the Gateway. */
 function gatewayOfPod(cluster: ClusterState, who: CallerIdentity): string | undefined {
-  const pod = cluster.pods.get(who.namespace, who.podName);
-  if (pod?.uid !== who.podUid || pod.serviceAccount !== who.serviceAccount) return undefined;
-  const name = pod.labels.get(gatewayNameLabel);
+  const name = podOf(cluster, who)?.labels.get(gatewayNameLabel);
   return name && `${who.namespace}/${name}`;
+}
+
+function podOf(cluster: ClusterState, who: CallerIdentity): PodFacts | undefined {
+  const pod = cluster.pods.get(who.namespace, who.podName);
+  return pod?.uid === who.podUid && pod.serviceAccount === who.serviceAccount ? pod : undefined;
 }
 
 async function stopAll(

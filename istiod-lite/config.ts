@@ -126,8 +126,8 @@ function read(r: EnvReader): IstiodConfig {
     ),
     blockedKeyAddresses: r.list(
       'BLOCKED_CIDRS_IN_JWKS_URIS',
-      ['169.254.0.0/16', 'fe80::/10'],
-      'Address blocks that key sets (jwksUri) are never fetched from.',
+      ['169.254.0.0/16', 'fe80::/10', '127.0.0.0/8', '::1/128', '0.0.0.0/8', '::/128'],
+      'Address blocks that key sets (jwksUri) are never fetched from; the control plane’s own addresses never are either.',
     ),
     waypointImage: r.text('WAYPOINT_IMAGE', '', 'Image of waypoints; empty = the template’s.'),
     discoverySelector: readSelector(r),

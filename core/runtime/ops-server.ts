@@ -9,6 +9,8 @@ export interface OpsRequest {
   readonly path: string;
   readonly query: URLSearchParams;
   readonly headers: IncomingMessage['headers'];
+  /** From this machine and from no page of another site (K14). */
+  readonly local: boolean;
   /** At most `maxBodyBytes`; empty for methods without a body. */
   readonly body: string;
 }
@@ -82,7 +84,8 @@ function send(response: ServerResponse, answer: OpsAnswer): void {
 }
 
 async function handle(options: OpsOptions, request: IncomingMessage): Promise<OpsAnswer> {
-  if (options.local && !isLocalRequest(request.socket.remoteAddress, request.headers)) {
+  const local = isLocalRequest(request.socket.remoteAddress, request.headers);
+  if (options.local && !local) {
     return { status: 403, body: 'only served to local peers\n' };
   }
   const url = URL.parse(request.url ?? '/', 'http://localhost');
@@ -103,6 +106,7 @@ async function handle(options: OpsOptions, request: IncomingMessage): Promise<Op
     path: url.pathname,
     query: url.searchParams,
     headers: request.headers,
+    local,
     body,
   });
 }

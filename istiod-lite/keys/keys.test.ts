@@ -5,6 +5,7 @@ import type { AddressInfo } from 'node:net';
 import { after, before, describe, test } from 'node:test';
 import { FakeClock, parseCidr, silentLog } from '../../core/base/index.ts';
 import { eventually } from '../../test/kit/eventually.ts';
+import { readConfig } from '../config.ts';
 import { fetchText } from './fetch.ts';
 import { readKeySet } from './key-set.ts';
 import { KeySets } from './key-sets.ts';
@@ -41,6 +42,35 @@ test('times: 20 min, after a failure 1 min doubling to 60 min, quick at first; o
     quick.push(waitFor(n) / 1000);
   }
   assert.deepEqual(quick, [1, 1, 1, 1, 1, 1, 1, 60, 120]);
+});
+
+describe('K10 by default a user’s URL never leads to this machine or its link', async () => {
+  const config = readConfig({});
+  assert.ok(config.ok);
+  const blocked = config.value.blockedKeyAddresses.map(parseCidr).filter((c) => c !== undefined);
+  const urls = [
+    'http://169.254.169.254/latest/meta-data/',
+    'http://[fe80::1]/keys',
+    'http://127.0.0.1:15014/debug/resources',
+    'http://127.9.9.9/keys',
+    'http://2130706433/keys',
+    'http://0x7f.1/keys',
+    'http://0/keys',
+    'http://0.0.0.0:8080/ready',
+    'http://[::1]/keys',
+    'http://[::]/keys',
+    'http://[::ffff:127.0.0.1]/keys',
+    'http://[::ffff:a9fe:a9fe]/keys',
+    'http://localhost/keys',
+    'https://user@localhost./keys',
+  ];
+  for (const url of urls) {
+    test(url, () =>
+      assert.rejects(fetchText(url, { timeoutMs: 5_000, maxBytes: 1 << 20, blocked }), (e) =>
+        /may not be called|ENOTFOUND|EAI_AGAIN/.test(String(e)),
+      ),
+    );
+  }
 });
 
 describe('J9 a server of keys', () => {

@@ -30,6 +30,8 @@ export interface XdsDeps {
   readonly tokens: TokenReviewer;
   /** `namespace/name` of the Gateway whose pod calls, for what only its pods may see. */
   readonly gatewayOf: (who: CallerIdentity) => string | undefined;
+  /** The node of the calling pod; `undefined` = the pod is not known. */
+  readonly nodeOf: (who: CallerIdentity) => string | undefined;
   readonly clock: Clock;
   readonly metrics: IstiodMetrics;
   readonly log: Log;
@@ -142,6 +144,12 @@ class Client implements StreamHandlers<'deltaAggregatedResources'> {
       return false;
     }
     const own = m.node?.metadata?.fields['NODE_NAME']?.stringValue;
+    const node = this.#who && this.#d.nodeOf(this.#who);
+    if (own && node !== undefined && own !== node) {
+      this.#d.metrics.denied.add({ service: 'xds', reason: 'wrong-node' });
+      this.#fail(rpcStatus.permissionDenied, 'the node is not the one of the token’s pod');
+      return false;
+    }
     if (own) this.#state.include(nodeGroup(own));
     this.#node = printable(id, 300);
     this.#d.log.info('xDS client connected', { node: this.#node, peer: this.#caller.peer });

@@ -1,6 +1,7 @@
 // istiod-lite against a real API: objects become workloads, services and policies at a real delta-xDS
 // client; certificates go only to whom they may.
 import assert from 'node:assert/strict';
+import { request } from 'node:http';
 import { after, before, describe, test } from 'node:test';
 import { createCsr } from '../../certs/index.ts';
 import { silentLog } from '../../core/base/index.ts';
@@ -13,7 +14,7 @@ import {
 } from '../../core/model/index.ts';
 import { type RpcChannel, RpcError } from '../../core/rpc/index.ts';
 import { systemClock, systemRandom } from '../../core/runtime/index.ts';
-import { MeshFeed, XdsSource } from '../../core/xds/index.ts';
+import { addressType, MeshFeed, serviceConfigType, XdsSource } from '../../core/xds/index.ts';
 import type { Istiod } from '../../istiod-lite/index.ts';
 import { startCluster, type TestCluster } from '../kit/cluster.ts';
 import { eventually } from '../kit/eventually.ts';
@@ -202,6 +203,96 @@ spec: {selector: {matchLabels: {app: web}}, action: DENY, rules: [{to: [{operati
     const token = await cluster.token('shop', 'web', 'web-0');
     await assert.rejects(certificate(token, 'spiffe://cluster.local/ns/shop/sa/web'), refused(16));
     assert.equal((await certificate(token, undefined)).length, 2);
+  });
+
+  describe('K7 a client sees what its token allows, whatever it says of itself', () => {
+    const first = (id: string, fields: Record<string, string>, typeUrl: string) => ({
+      node: {
+        id,
+        metadata: {
+          fields: Object.fromEntries(
+            Object.entries(fields).map(([k, stringValue]) => [k, { stringValue }]),
+          ),
+        },
+      },
+      typeUrl,
+    });
+    type First = ReturnType<typeof first>;
+    /** The names it is sent in answer, or the gRPC code it is refused with. */
+    async function ask(token: string, request: First): Promise<string[] | number> {
+      const c = await channel(token);
+      return new Promise((resolve) => {
+        const call = c.bidi('deltaAggregatedResources', {
+          message: (m) => {
+            resolve(m.resources.map((r) => r.name));
+            call.cancel();
+          },
+          end: (error) => resolve(error?.code ?? 0),
+        });
+        call.send(request);
+      });
+    }
+    const id = (kind: string, namespace: string): string =>
+      `${kind}~127.70.0.5~web-0.${namespace}~${namespace}.svc.cluster.local`;
+    const shop = { NAMESPACE: 'shop' };
+    const rows: readonly (readonly [string, First, string[] | number])[] = [
+      [
+        'another namespace',
+        first(id('ztunnel', 'istio-system'), { NAMESPACE: 'istio-system' }, addressType),
+        7,
+      ],
+      [
+        'another namespace in its id alone',
+        first(id('ztunnel', 'istio-system'), {}, addressType),
+        7,
+      ],
+      ['another node', first(id('ztunnel', 'shop'), { ...shop, NODE_NAME: 'n2' }, addressType), 7],
+      ['no node id', first('web', shop, addressType), 3],
+      [
+        'a waypoint of its namespace, which it is not',
+        first(
+          id('waypoint', 'shop'),
+          { ...shop, NODE_NAME: 'n1', GATEWAY: 'shop/waypoint' },
+          serviceConfigType,
+        ),
+        [],
+      ],
+    ];
+    for (const [what, request, want] of rows) {
+      test(`it claims ${what}`, async () => {
+        assert.deepEqual(await ask(await cluster.token('shop', 'web', 'web-0'), request), want);
+      });
+    }
+  });
+
+  test('K8 debug pages tell names to this machine alone; what a node needs, to all', async () => {
+    // A page that was led here by its DNS is as good as another machine.
+    const elsewhere = { host: 'istiod.istio-system.svc:15014' };
+    for (const port of [istiod.addresses.http, istiod.addresses.monitoring]) {
+      const get = (path: string, headers = {}): Promise<[number, string]> =>
+        new Promise((resolve, reject) => {
+          const options = { host: '127.0.0.1', port, path, headers, agent: false };
+          request(options, (r) => {
+            let text = '';
+            r.on('data', (c: Buffer) => (text += c.toString()));
+            r.on('end', () => resolve([r.statusCode ?? 0, text]));
+          })
+            .on('error', reject)
+            .end();
+        });
+      assert.match((await get('/debug/resources'))[1], /web-0/);
+      assert.match((await get('/debug/syncz'))[1], /ztunnel-1/);
+      assert.deepEqual(await get('/debug/resources', elsewhere), [
+        403,
+        'only served to local peers\n',
+      ]);
+      const [status, text] = await get('/debug/syncz', elsewhere);
+      assert.deepEqual(
+        [status, Object.keys(JSON.parse(text) as object)],
+        [200, ['revision', 'synced']],
+      );
+      assert.equal((await get('/metrics', elsewhere))[0], 200);
+    }
   });
 
   test('K1 no token, a wrong audience, garbage: Unauthenticated with one text', async () => {
