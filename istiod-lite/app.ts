@@ -1,6 +1,5 @@
 // Composition root of the control plane: CA, watches, translation, snapshots, servers, in that order.
 import { randomUUID } from 'node:crypto';
-import { networkInterfaces } from 'node:os';
 import {
   type Clock,
   type DebounceState,
@@ -29,7 +28,7 @@ import {
   type EventType,
   type Kind,
   nothingTouched,
-  type PodFacts,
+  nodesToOpen,
   type Touched,
 } from './cluster/index.ts';
 import type { IstiodConfig } from './config.ts';
@@ -45,6 +44,7 @@ import { EntryStatusWriter } from './kube/entry-status.ts';
 import { Leader } from './kube/leader.ts';
 import { StatusWriter } from './kube/status.ts';
 import { readTemplate } from './kube/template.ts';
+import { NodeTaints } from './kube/node-taints.ts';
 import { type CallerIdentity, TokenReviewer } from './kube/token-review.ts';
 import { type IstiodMetrics, istiodMetrics } from './metrics.ts';
 import { planEntryStatuses, Translator } from './translate/index.ts';
@@ -89,6 +89,7 @@ class Pipeline {
   readonly #leader: Leader;
   readonly #gateway: GatewayController;
   readonly #discovery: Discovery<Kind | GatewayKind>;
+  readonly #taints: NodeTaints;
   #onNamespace: (name: string, present: boolean) => void = () => {};
   readonly #waiting = new Set<Kind | GatewayKind>(
     [...watched, ...watchedGatewayKinds].map(([kind]) => kind),
@@ -122,6 +123,7 @@ class Pipeline {
     this.#entryStatus = new EntryStatusWriter(kube, log.child('status'));
     const { namespace, podName } = o.config;
     this.#leader = new Leader({
+    this.#taints = new NodeTaints(kube, clock, log.child('nodes'), () => this.again());
       kube,
       namespace,
       identity: podName || `istiod-${randomUUID()}`,
@@ -177,6 +179,7 @@ class Pipeline {
     this.#leader.stop();
     this.#timer?.cancel();
   }
+    this.#taints.stop();
 
   /** Something changed that no watch tells of. */
   again(): void {
@@ -228,6 +231,7 @@ class Pipeline {
       if (leading) this.#gateway.reconcile();
       if (!grew) return;
     } catch (error) {
+      if (leading) this.#taints.want(nodesToOpen(this.#cluster, this.#o.config.namespace));
       log.error('translation failed', {
         error,
         stack: error instanceof Error ? error.stack : undefined,
@@ -255,7 +259,6 @@ export async function startIstiodLite(config: IstiodConfig, deps: IstiodDeps): P
     snapshots: publisher.snapshots,
     tokens,
     gatewayOf: (who) => gatewayOfPod(cluster, who),
-    nodeOf: (who) => podOf(cluster, who)?.node,
     clock,
     metrics,
     log: log.child('xds'),
@@ -270,7 +273,7 @@ export async function startIstiodLite(config: IstiodConfig, deps: IstiodDeps): P
     }),
     clock,
     log: log.child('gateway'),
-    blockedKeyAddresses: [...config.blockedKeyAddresses, ...ownAddresses()],
+    blockedKeyAddresses: config.blockedKeyAddresses,
     changed: () => pipeline.again(),
   });
   const pipeline: Pipeline = new Pipeline(
@@ -337,22 +340,12 @@ export async function startIstiodLite(config: IstiodConfig, deps: IstiodDeps): P
   };
 }
 
-/** This machine's addresses as blocks of one; whether loopback may be called is configuration. */
-const ownAddresses = (): string[] =>
-  Object.values(networkInterfaces())
-    .flatMap((all) => all ?? [])
-    .filter((a) => !a.internal)
-    .map((a) => `${a.address}/${a.family === 'IPv6' ? 128 : 32}`);
-
 /** `namespace/name` of the Gateway whose pod calls; the API server vouches for the pod, its labels name the Gateway. */
 function gatewayOfPod(cluster: ClusterState, who: CallerIdentity): string | undefined {
-  const name = podOf(cluster, who)?.labels.get(gatewayNameLabel);
-  return name && `${who.namespace}/${name}`;
-}
-
-function podOf(cluster: ClusterState, who: CallerIdentity): PodFacts | undefined {
   const pod = cluster.pods.get(who.namespace, who.podName);
-  return pod?.uid === who.podUid && pod.serviceAccount === who.serviceAccount ? pod : undefined;
+  if (pod?.uid !== who.podUid || pod.serviceAccount !== who.serviceAccount) return undefined;
+  const name = pod.labels.get(gatewayNameLabel);
+  return name && `${who.namespace}/${name}`;
 }
 
 async function stopAll(

@@ -296,7 +296,7 @@ test('without seccomp: curl and Node go by the environment', { timeout: 60_000 }
   assert.ok(['none', plain].includes(out.trim().replaceAll('::ffff:', '')), out);
 });
 
-test('a pod of the mesh waits for ztunnel, and starts when it is there', {
+test('F17: a pod of the mesh waits for ztunnel, and starts when it is there', {
   skip,
   timeout: 60_000,
 }, async (t) => {

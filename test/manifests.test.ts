@@ -25,7 +25,11 @@ import { readConfig as readZtunnelConfig } from '../ztunnel/index.ts';
 const root = join(import.meta.dirname, '..');
 const source = readSource();
 const defaults = defaultValues(source);
-const everything = readValues(defaults, [], ['monitoring=true', 'networkPolicies=true']);
+const everything = readValues(
+  defaults,
+  [],
+  ['monitoring=true', 'networkPolicies=true', 'nodeTaint=true'],
+);
 const objects = renderObjects(source, everything, 'istio-system');
 const text = (file: string): string => readFileSync(join(root, file), 'utf8');
 
@@ -268,7 +272,13 @@ const kubectl = (() => {
   }
 })();
 test('kustomize makes the same of the folders', { skip: kubectl }, () => {
-  const folders = ['crds', 'base', 'extras/network-policies', 'extras/monitoring'];
+  const folders = [
+    'crds',
+    'base',
+    'extras/network-policies',
+    'extras/monitoring',
+    'extras/node-taint',
+  ];
   const made = folders.flatMap((f) =>
     read(
       execFileSync('kubectl', ['kustomize', join(root, 'manifests', f)], {

@@ -94,6 +94,11 @@ export const valueTable: Readonly<Record<string, ValueRow>> = {
     places: [],
     extra: 'network-policies',
   },
+  nodeTaint: {
+    help: 'The control plane may take the taint cni.istio.io/not-ready off nodes whose mesh programs are ready.',
+    places: [],
+    extra: 'node-taint',
+  },
   monitoring: {
     help: 'Alerts for Prometheus and a dashboard for Grafana, as ConfigMaps.',
     places: [],

@@ -1,4 +1,5 @@
 // Door of istiod-lite/cluster: what Kubernetes says, as facts.
+export { nodesToOpen, notReadyTaint, type OpenNode } from './taint-plan.ts';
 export { Discovery } from './discovery.ts';
 export {
   ClusterState,

@@ -24,6 +24,9 @@ export interface NodeFacts extends Meta {
   readonly region: string;
   readonly zone: string;
   readonly subzone: string;
+  readonly resourceVersion: string;
+  /** As they stand in `spec.taints`. */
+  readonly taints: readonly unknown[];
 }
 
 export interface ContainerPort {
@@ -134,6 +137,8 @@ export function readNode(o: KubeObject): NodeFacts {
     region: meta.labels.get('topology.kubernetes.io/region') ?? '',
     zone: meta.labels.get('topology.kubernetes.io/zone') ?? '',
     subzone: meta.labels.get('topology.istio.io/subzone') ?? '',
+    resourceVersion: o.metadata.resourceVersion ?? '',
+    taints: list(field(o['spec'], 'taints')),
   };
 }
 

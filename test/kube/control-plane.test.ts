@@ -89,6 +89,14 @@ spec:
   targetRefs: [{kind: Service, group: "", name: web}]
   limits: [{name: all, requests: 1000, unit: Second}]
 ---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: waypoint-plugins, namespace: shop}
+data:
+  plugins.yaml: |
+    - {name: mark, targetRefs: [{kind: Service, group: "", name: web}]}
+  mark.ts: 'export default { onRequest: () => ({ set: { "x-mark": "1" } }) };'
+---
 apiVersion: security.istio.io/v1
 kind: RequestAuthentication
 metadata: {name: jwt, namespace: shop}
@@ -314,6 +322,31 @@ spec: {}`,
       assert.ok(data);
       await api.kube.remove(resources.secrets, 'istio-system', 'istio-ca-secret');
       assert.deepEqual(await eventually(read, 'the Secret is back'), data);
+    });
+
+    test('K40 the taint of a node goes when its agent and its proxy are ready, with the right to do so', async () => {
+      const taint = { key: 'cni.istio.io/not-ready', effect: 'NoSchedule' };
+      const other = { key: 'example.com/kept', effect: 'NoSchedule' };
+      const node = { metadata: { name: 'n2' }, spec: { taints: [taint, other] } };
+      await api.kube.create(resources.nodes, node);
+      const program = (name: string, app: string, ip: string): string =>
+        pod(name, 'istiod', ip, 'istio-system')
+          .replace('{app: istiod}', `{app: ${app}}`)
+          .replace('nodeName: n1', 'nodeName: n2');
+      const taints = async (): Promise<(string | undefined)[]> => {
+        const spec = (await api.kube.get(resources.nodes, undefined, 'n2'))?.['spec'];
+        return ((spec as { taints?: { key?: string }[] }).taints ?? []).map((t) => t.key);
+      };
+      await applyYaml(api, program('agent-n2', 'node-agent', '10.2.0.1'));
+      await knows('Kubernetes//Pod/istio-system/agent-n2');
+      assert.deepEqual(await taints(), [taint.key, other.key], 'the proxy is not there yet');
+      await applyYaml(api, program('proxy-n2', 'ztunnel', '10.2.0.2'));
+      if (kind === 'kube-apiserver') {
+        await eventually(() => one().lines().includes('nodeTaint=true'), 'it says what is missing');
+        assert.deepEqual(await taints(), [taint.key, other.key]);
+      }
+      await applyObjects(api, objectsOf('extras/node-taint/node-taint.yaml'));
+      await eventually(async () => (await taints()).join() === other.key, 'open', 20_000);
     });
 
     const real = kind === 'kube-apiserver' ? false : 'the sandbox asks for no rights';

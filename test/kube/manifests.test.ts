@@ -56,7 +56,12 @@ for (const { kind, skip } of apiServers) {
 
     test('the mesh, and what may be added', async () => {
       await api.kube.create(resources.namespaces, { metadata: { name: 'istio-system' } });
-      for (const folder of ['base', 'extras/network-policies', 'extras/monitoring']) {
+      for (const folder of [
+        'base',
+        'extras/network-policies',
+        'extras/monitoring',
+        'extras/node-taint',
+      ]) {
         await accepted(folder, '--dry-run=server', '--force-conflicts');
         await accepted(folder, '--force-conflicts');
       }
