@@ -1,5 +1,6 @@
 // Composition root of the control plane: CA, watches, translation, snapshots, servers, in that order.
 import { randomUUID } from 'node:crypto';
+import { networkInterfaces } from 'node:os';
 import {
   type Clock,
   type DebounceState,
@@ -27,8 +28,9 @@ import {
   Discovery,
   type EventType,
   type Kind,
-  nothingTouched,
   nodesToOpen,
+  nothingTouched,
+  type PodFacts,
   type Touched,
 } from './cluster/index.ts';
 import type { IstiodConfig } from './config.ts';
@@ -42,9 +44,9 @@ import {
 import { NamespaceConfigMaps } from './kube/config-maps.ts';
 import { EntryStatusWriter } from './kube/entry-status.ts';
 import { Leader } from './kube/leader.ts';
+import { NodeTaints } from './kube/node-taints.ts';
 import { StatusWriter } from './kube/status.ts';
 import { readTemplate } from './kube/template.ts';
-import { NodeTaints } from './kube/node-taints.ts';
 import { type CallerIdentity, TokenReviewer } from './kube/token-review.ts';
 import { type IstiodMetrics, istiodMetrics } from './metrics.ts';
 import { planEntryStatuses, Translator } from './translate/index.ts';
@@ -87,9 +89,9 @@ class Pipeline {
   readonly #status: StatusWriter;
   readonly #entryStatus: EntryStatusWriter;
   readonly #leader: Leader;
+  readonly #taints: NodeTaints;
   readonly #gateway: GatewayController;
   readonly #discovery: Discovery<Kind | GatewayKind>;
-  readonly #taints: NodeTaints;
   #onNamespace: (name: string, present: boolean) => void = () => {};
   readonly #waiting = new Set<Kind | GatewayKind>(
     [...watched, ...watchedGatewayKinds].map(([kind]) => kind),
@@ -121,9 +123,9 @@ class Pipeline {
     const { kube, clock, log } = o.deps;
     this.#status = new StatusWriter(kube, cluster, clock, log.child('status'));
     this.#entryStatus = new EntryStatusWriter(kube, log.child('status'));
+    this.#taints = new NodeTaints(kube, clock, log.child('nodes'), () => this.again());
     const { namespace, podName } = o.config;
     this.#leader = new Leader({
-    this.#taints = new NodeTaints(kube, clock, log.child('nodes'), () => this.again());
       kube,
       namespace,
       identity: podName || `istiod-${randomUUID()}`,
@@ -177,9 +179,9 @@ class Pipeline {
     for (const s of this.#stops) s();
     this.#gateway.stop();
     this.#leader.stop();
+    this.#taints.stop();
     this.#timer?.cancel();
   }
-    this.#taints.stop();
 
   /** Something changed that no watch tells of. */
   again(): void {
@@ -229,9 +231,9 @@ class Pipeline {
       const bound = { ...outputs, ...this.#gateway.withWaypoints(outputs) };
       const grew = this.#publisher.publish({ ...bound, configs: this.#gateway.configs() });
       if (leading) this.#gateway.reconcile();
+      if (leading) this.#taints.want(nodesToOpen(this.#cluster, this.#o.config.namespace));
       if (!grew) return;
     } catch (error) {
-      if (leading) this.#taints.want(nodesToOpen(this.#cluster, this.#o.config.namespace));
       log.error('translation failed', {
         error,
         stack: error instanceof Error ? error.stack : undefined,
@@ -259,6 +261,7 @@ export async function startIstiodLite(config: IstiodConfig, deps: IstiodDeps): P
     snapshots: publisher.snapshots,
     tokens,
     gatewayOf: (who) => gatewayOfPod(cluster, who),
+    nodeOf: (who) => podOf(cluster, who)?.node,
     clock,
     metrics,
     log: log.child('xds'),
@@ -273,7 +276,7 @@ export async function startIstiodLite(config: IstiodConfig, deps: IstiodDeps): P
     }),
     clock,
     log: log.child('gateway'),
-    blockedKeyAddresses: config.blockedKeyAddresses,
+    blockedKeyAddresses: [...config.blockedKeyAddresses, ...ownAddresses()],
     changed: () => pipeline.again(),
   });
   const pipeline: Pipeline = new Pipeline(
@@ -340,12 +343,22 @@ export async function startIstiodLite(config: IstiodConfig, deps: IstiodDeps): P
   };
 }
 
+/** This machine's addresses as blocks of one; whether loopback may be called is configuration. */
+const ownAddresses = (): string[] =>
+  Object.values(networkInterfaces())
+    .flatMap((all) => all ?? [])
+    .filter((a) => !a.internal)
+    .map((a) => `${a.address}/${a.family === 'IPv6' ? 128 : 32}`);
+
 /** `namespace/name` of the Gateway whose pod calls; the API server vouches for the pod, its labels name the Gateway. */
 function gatewayOfPod(cluster: ClusterState, who: CallerIdentity): string | undefined {
-  const pod = cluster.pods.get(who.namespace, who.podName);
-  if (pod?.uid !== who.podUid || pod.serviceAccount !== who.serviceAccount) return undefined;
-  const name = pod.labels.get(gatewayNameLabel);
+  const name = podOf(cluster, who)?.labels.get(gatewayNameLabel);
   return name && `${who.namespace}/${name}`;
+}
+
+function podOf(cluster: ClusterState, who: CallerIdentity): PodFacts | undefined {
+  const pod = cluster.pods.get(who.namespace, who.podName);
+  return pod?.uid === who.podUid && pod.serviceAccount === who.serviceAccount ? pod : undefined;
 }
 
 async function stopAll(
