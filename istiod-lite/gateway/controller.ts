@@ -8,12 +8,13 @@ import {
   resources,
 } from '../../core/kube/index.ts';
 import type { Service, Workload } from '../../core/model/index.ts';
-import type { ClusterState, EventType, Touched } from '../cluster/index.ts';
+import type { ClusterState, EventType, ObjectKey, Touched } from '../cluster/index.ts';
 import type { MeshSettings } from '../translate/index.ts';
 import { keySources } from './authentication.ts';
 import { authenticationStatus } from './authentication-status.ts';
 import { KeySets } from '../keys/key-sets.ts';
 import { meshConfigName } from './mesh-config.ts';
+import { pluginsConfigName } from './plugins.ts';
 import { rateLimitStatus } from './rate-limit-status.ts';
 import type { World } from './binding.ts';
 import { entryServices } from './entry-services.ts';
@@ -52,6 +53,7 @@ export const watchedGatewayKinds: readonly (readonly [
   ['Secret', resources.secrets, { fieldSelector: 'type=kubernetes.io/tls' }],
   ['RequestAuthentication', resources.requestAuthentications],
   ['RateLimitPolicy', resources.rateLimitPolicies],
+  ['PluginSet', resources.configMaps, { fieldSelector: `metadata.name=${pluginsConfigName}` }],
   ['MeshConfig', resources.configMaps, { fieldSelector: `metadata.name=${meshConfigName}` }],
 ];
 
@@ -122,11 +124,21 @@ export class GatewayController {
         fault: this.#state.meshConfig.fault,
       });
     }
+    if (kind === 'PluginSet') this.#pluginsChanged(`${o.metadata.namespace}/${o.metadata.name}`);
+    if (kind === 'RequestAuthentication' || kind === 'PluginSet') touched.policies = true;
     if (kind === 'RequestAuthentication') {
-      touched.policies = true;
       this.#keys.want(keySources(this.#state.requestAuthentications.values()));
     }
     if (kind === 'Gateway' || kind === 'GatewayClass') touchBound(this.#o.cluster, touched);
+  }
+
+  #pluginsChanged(configMap: string): void {
+    const faults = this.#state.plugins.get(configMap as ObjectKey)?.faults ?? [];
+    if (faults.length === 0) return;
+    this.#o.log.warn('plugins cannot be read', {
+      configMap,
+      faults: faults.slice(0, 8).join('; '),
+    });
   }
 
   serviceEvent(type: EventType, o: KubeObject): void {

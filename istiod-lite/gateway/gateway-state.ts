@@ -10,6 +10,7 @@ import {
   type Touched,
 } from '../cluster/index.ts';
 import { readRequestAuthentication, type RequestAuthenticationFacts } from './authentication.ts';
+import { type PluginSetFacts, readPluginSet } from './plugins.ts';
 import { type RateLimitFacts, readRateLimitPolicy } from './rate-limits.ts';
 import { type MeshConfigFacts, noMeshConfig, readMeshConfig } from './mesh-config.ts';
 import {
@@ -38,6 +39,7 @@ export type GatewayKind =
   | 'RequestAuthentication'
   | 'MeshConfig'
   | 'RateLimitPolicy'
+  | 'PluginSet'
   | RouteKind;
 
 const keyOf = (o: KubeObject): ObjectKey => `${o.metadata.namespace ?? ''}/${o.metadata.name}`;
@@ -58,6 +60,7 @@ export class GatewayState {
   readonly virtualServices = new Map<ObjectKey, RuleFacts>();
   readonly requestAuthentications = new Map<ObjectKey, RequestAuthenticationFacts>();
   readonly rateLimits = new Map<ObjectKey, RateLimitFacts>();
+  readonly plugins = new Map<ObjectKey, PluginSetFacts>();
   readonly grants = new Map<ObjectKey, GrantFacts>();
   /** Of type kubernetes.io/tls. */
   readonly secrets = new Map<ObjectKey, SecretFacts>();
@@ -88,6 +91,9 @@ export class GatewayState {
         break;
       case 'RateLimitPolicy':
         write(this.rateLimits, key, readRateLimitPolicy(o), gone);
+        break;
+      case 'PluginSet':
+        write(this.plugins, key, readPluginSet(o, this.plugins.get(key)), gone);
         break;
       case 'ReferenceGrant':
         write(this.grants, key, readGrant(o), gone);

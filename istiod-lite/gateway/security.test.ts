@@ -12,6 +12,7 @@ import { type GatewayKind, GatewayState } from './gateway-state.ts';
 import { noMeshConfig, readMeshConfig } from './mesh-config.ts';
 import { rateLimitStatus } from './rate-limit-status.ts';
 import { providerFault, securityFor } from './security.ts';
+import { policiesAtStake } from './targets.ts';
 
 const settings = {
   clusterId: 'Kubernetes',
@@ -50,7 +51,13 @@ extensionProviders:
 - name: traces
   opentelemetry: {service: x, port: 1}
 `;
-const gatewayKinds = new Set(['RequestAuthentication', 'MeshConfig', 'RateLimitPolicy']);
+const gatewayKinds = new Set([
+  'RequestAuthentication',
+  'MeshConfig',
+  'RateLimitPolicy',
+  'PluginSet',
+  'Gateway',
+]);
 
 function world(...objects: readonly KubeObject[]): World {
   const cluster = new ClusterState('istio-system', 'default');
@@ -273,4 +280,84 @@ test('the mode of paths goes to every waypoint', () => {
   assert.equal(mode('DEFAULT'), L7Normalization.BASE);
   assert.equal(mode('NONE'), L7Normalization.AS_IT_IS);
   assert.equal(mode('DECODE_AND_MERGE_SLASHES'), L7Normalization.DECODE_AND_MERGE_SLASHES);
+});
+
+describe('plugins', () => {
+  const set = (
+    list: string,
+    files: Record<string, string> = {},
+    namespace = 'shop',
+  ): KubeObject => ({
+    kind: 'PluginSet',
+    metadata: { name: 'waypoint-plugins', namespace },
+    data: { 'plugins.yaml': list, ...files },
+  });
+  const web = 'targetRefs: [{kind: Service, group: "", name: web}]';
+  const faultsOf = (w: World): string =>
+    [...w.gateways.plugins.values()].flatMap((p) => p.faults).join('; ');
+
+  test('in the order written, the gateway’s among them, to whom they are attached', () => {
+    const w = world(
+      set(
+        `- {name: b, file: other.ts, ${web}, timeout: 50ms, failureMode: Open}
+- {name: elsewhere, targetRefs: [{kind: Service, group: "", name: authz}]}
+- {name: a, targetRefs: [{kind: Gateway, group: gateway.networking.k8s.io, name: waypoint}]}`,
+        { 'other.ts': 'export default {}', 'a.ts': 'A', 'elsewhere.ts': 'E' },
+      ),
+    );
+    assert.deepEqual(told(w).plugins, [
+      { name: 'shop/b', source: 'export default {}', timeoutMs: 50, failOpen: true },
+      { name: 'shop/a', source: 'A', timeoutMs: 0, failOpen: false },
+    ]);
+    assert.equal(faultsOf(w), '');
+  });
+
+  test('what is wrong is told, and fails closed', () => {
+    const list = `- {name: gone, ${web}}
+- {name: Bad Name, ${web}}
+- {name: long, ${web}}
+- {name: odd, ${web}, failureMode: Perhaps, timeout: 1h, sandbox: none}
+- {name: odd, ${web}}
+- {name: loose}`;
+    const w = world(set(list, { 'long.ts': 'x'.repeat(70_000), 'odd.ts': 'O', 'loose.ts': 'L' }));
+    assert.deepEqual(
+      told(w).plugins?.map((p) => [p.name, p.source, p.timeoutMs, p.failOpen]),
+      [
+        ['shop/gone', '', 0, false],
+        ['shop/long', '', 0, false],
+        ['shop/odd', 'O', 0, false],
+      ],
+    );
+    for (const said of [
+      'gone.ts is missing',
+      'DNS label',
+      'longer than',
+      'failureMode',
+      'timeout',
+      'sandbox is not known',
+      'odd is given twice',
+      'attached to nothing',
+    ]) {
+      assert.ok(faultsOf(w).includes(said), said);
+    }
+  });
+
+  test('a list that cannot be read changes nothing', () => {
+    const w = world(set(`- {name: a, ${web}}`, { 'a.ts': 'A' }));
+    for (const bad of ['{', 'name: a', '', '- [']) {
+      w.gateways.apply('PluginSet', 'MODIFIED', set(bad));
+      assert.equal(told(w).plugins?.length, 1, bad);
+      assert.match(faultsOf(w), /is no list/);
+    }
+    w.gateways.apply('PluginSet', 'DELETED', set(''));
+    assert.deepEqual(told(w).plugins, []);
+  });
+
+  test('a service whose plugin fails closed is at stake when its waypoint cannot be used', () => {
+    const mode = (m: string) => {
+      const w = world(set(`- {name: a, ${web}, failureMode: ${m}}`, { 'a.ts': 'A' }));
+      return policiesAtStake(w, w.cluster.services.get('shop', 'web'), 'shop/waypoint');
+    };
+    assert.deepEqual([mode('Closed'), mode('Open')], [true, false]);
+  });
 });

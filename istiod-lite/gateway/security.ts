@@ -7,6 +7,7 @@ import { accessPolicy } from './access.ts';
 import { jwtRules } from './authentication.ts';
 import type { World } from './binding.ts';
 import { located } from './located.ts';
+import { pluginsOf } from './plugins.ts';
 import { rateLimits } from './rate-limits.ts';
 import { policiesFor } from './targets.ts';
 
@@ -68,6 +69,7 @@ export function securityFor(
     jwtRules: jwtRules(world, service, gateway),
     providers: [...names].map((n) => provider(world, n)),
     rateLimits: rateLimits(world, service, gateway),
+    plugins: pluginsOf(world, service, gateway),
     pathNormalization: normalizations[world.gateways.meshConfig.normalization ?? ''] ?? 0,
   };
 }

@@ -3,6 +3,7 @@ import type { AuthorizationPolicyFacts, ServiceFacts } from '../cluster/index.ts
 import type { RequestAuthenticationFacts } from './authentication.ts';
 import type { World } from './binding.ts';
 import { meshController } from './names.ts';
+import type { PluginFacts } from './plugins.ts';
 
 export type TargetRef = AuthorizationPolicyFacts['targetRefs'][number];
 
@@ -61,6 +62,24 @@ export function authenticationsFor(
   return all.filter((p) => p.targetRefs.some((t) => aims(world, p, t, service, gateway)));
 }
 
+/** The mesh's own first, then by namespace, each as written. */
+export function pluginsFor(
+  world: World,
+  service: ServiceFacts | undefined,
+  gateway: string,
+): { readonly namespace: string; readonly plugin: PluginFacts }[] {
+  const root = world.cluster.rootNamespace;
+  const rank = (s: { readonly namespace: string }): string =>
+    s.namespace === root ? '' : s.namespace;
+  return [...world.gateways.plugins.values()]
+    .toSorted((a, b) => (rank(a) < rank(b) ? -1 : 1))
+    .flatMap((set) =>
+      set.plugins
+        .filter((p) => p.targetRefs.some((t) => aims(world, set, t, service, gateway)))
+        .map((plugin) => ({ namespace: set.namespace, plugin })),
+    );
+}
+
 /** Whether going around the waypoint would skip a policy that its author expects to hold. */
 export function policiesAtStake(
   world: World,
@@ -68,6 +87,7 @@ export function policiesAtStake(
   gateway: string,
 ): boolean {
   if (authenticationsFor(world, s, gateway).length > 0) return true;
+  if (pluginsFor(world, s, gateway).some(({ plugin }) => !plugin.failOpen)) return true;
   return policiesFor(world, s, gateway).some(
     (p) => p.annotations.get('istio.io/dry-run') !== 'true',
   );

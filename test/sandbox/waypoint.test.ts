@@ -372,6 +372,20 @@ describe('waypoint', () => {
         await s.world.kube.remove(resources.rateLimitPolicies, 'default', name);
       await answers('/details/0', '200');
     });
+
+    test('plugins.md', async () => {
+      for (const yaml of examples('plugins.md')) await s.world.applyText(yaml, 'plugins');
+      await answers('/details/0', '403');
+      const refused = await curl('http://details:9080/details/0');
+      assert.match(refused.out, /^ask at the office$/m);
+      const open = await curl('http://details:9080/health', '-D', '-');
+      assert.match(open.out, /^x-office: open\r$/m);
+      const insider = ['curl', '-sS', 'http://details:9080/details/0'];
+      const { out } = await s.world.exec('deploy/productpage-v1', insider);
+      assert.match(out, /"author"/);
+      await s.world.kube.remove(resources.configMaps, 'default', 'waypoint-plugins');
+      await answers('/details/0', '200');
+    });
   });
 
   const details = 'http://details:9080/details/0';

@@ -1,0 +1,118 @@
+// ConfigMap `waypoint-plugins` → the plugins of waypoints (docs/security/plugins.md): a list in key `plugins.yaml`, a key for each file.
+// A list that cannot be read changes nothing and is told; a plugin whose file is missing is sent without, so that it fails
+// as its author said, and is told too. Pure.
+import { parse } from 'yaml';
+import type { KubeObject } from '../../core/kube/index.ts';
+import type * as wire from '../../core/proto/index.ts';
+import type { Draft } from '../../core/rpc/index.ts';
+import {
+  dict,
+  field,
+  list,
+  type Meta,
+  readMeta,
+  readTargets,
+  type ServiceFacts,
+  text,
+} from '../cluster/index.ts';
+import type { World } from './binding.ts';
+import { ms, unknownFields } from './hosts.ts';
+import { pluginsFor, type TargetRef } from './targets.ts';
+
+/** The name of the ConfigMap, in every namespace. */
+export const pluginsConfigName = 'waypoint-plugins';
+
+export interface PluginFacts {
+  readonly name: string;
+  readonly source: string;
+  readonly timeoutMs: number;
+  readonly failOpen: boolean;
+  readonly targetRefs: readonly TargetRef[];
+}
+
+export interface PluginSetFacts extends Meta {
+  /** In the order in which requests meet them. */
+  readonly plugins: readonly PluginFacts[];
+  readonly faults: readonly string[];
+}
+
+const maxSource = 1 << 16;
+const maxTimeoutMs = 10_000;
+const maxPlugins = 16;
+const known = ['name', 'file', 'targetRefs', 'timeout', 'failureMode'];
+
+function readPlugin(
+  v: unknown,
+  files: ReadonlyMap<string, string>,
+  faults: string[],
+): PluginFacts | undefined {
+  const name = text(field(v, 'name'));
+  if (!/^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/.test(name)) {
+    faults.push(`a name is no DNS label: ${name.slice(0, 60)}`);
+    return undefined;
+  }
+  const say = (what: string): void => void faults.push(`${name}: ${what}`);
+  const file = text(field(v, 'file')) || `${name}.ts`;
+  const source = files.get(file) ?? '';
+  if (source === '') say(`key ${file.slice(0, 60)} is missing or empty`);
+  else if (source.length > maxSource) say(`${file} is longer than ${maxSource}`);
+  const timeout = text(field(v, 'timeout'));
+  const timeoutMs = ms(timeout);
+  if (timeout !== '' && (timeoutMs < 1 || timeoutMs > maxTimeoutMs)) {
+    say('timeout is not 1ms to 10s: 20ms holds');
+  }
+  const mode = text(field(v, 'failureMode')) || 'Closed';
+  if (mode !== 'Closed' && mode !== 'Open')
+    say('failureMode is neither Open nor Closed: it fails closed');
+  const targetRefs = readTargets(v);
+  if (targetRefs.length === 0) say('targetRefs is missing: it is attached to nothing');
+  for (const other of unknownFields(v, known)) say(`${other.slice(0, 60)} is not known`);
+  return {
+    name,
+    source: source.length > maxSource ? '' : source,
+    timeoutMs: timeoutMs > maxTimeoutMs ? 0 : timeoutMs,
+    failOpen: mode === 'Open',
+    targetRefs,
+  };
+}
+
+/** `before` is what held until now. */
+export function readPluginSet(o: KubeObject, before: PluginSetFacts | undefined): PluginSetFacts {
+  const meta = readMeta(o.metadata);
+  const files = dict(o['data']);
+  let given: unknown;
+  try {
+    given = parse(files.get('plugins.yaml') ?? '', { maxAliasCount: 100 });
+  } catch {
+    given = undefined;
+  }
+  if (!Array.isArray(given)) {
+    const faults = ['key "plugins.yaml" is no list in YAML: what was read before holds'];
+    return { ...meta, plugins: before?.plugins ?? [], faults };
+  }
+  const faults: string[] = [];
+  const all = list(given);
+  if (all.length > maxPlugins) faults.push(`more than ${maxPlugins}: the rest does not hold`);
+  const plugins: PluginFacts[] = [];
+  for (const v of all.slice(0, maxPlugins)) {
+    const made = readPlugin(v, files, faults);
+    if (made && plugins.some((p) => p.name === made.name))
+      faults.push(`${made.name} is given twice`);
+    else if (made) plugins.push(made);
+  }
+  return { ...meta, plugins, faults };
+}
+
+/** As a waypoint gets them. */
+export function pluginsOf(
+  world: World,
+  service: ServiceFacts | undefined,
+  gateway: string,
+): Draft<wire.L7Plugin>[] {
+  return pluginsFor(world, service, gateway).map(({ namespace, plugin: p }) => ({
+    name: `${namespace}/${p.name}`,
+    source: p.source,
+    timeoutMs: p.timeoutMs,
+    failOpen: p.failOpen,
+  }));
+}
