@@ -15,6 +15,7 @@ import { configDump } from './dump.ts';
 import { declareMetrics } from './metrics.ts';
 import { PodManager } from './pods/pod-manager.ts';
 import { PodSource } from './pods/pod-source.ts';
+import { type PodInfo, readAddresses } from './pods/pod-state.ts';
 import { probe } from './probe.ts';
 import { Reports, type TunnelFacts } from './report.ts';
 
@@ -75,7 +76,10 @@ export async function startZtunnel(config: ZtunnelConfig, deps: ZtunnelDeps): Pr
   let stopped = false;
   void deps.feed.synced.then(() => {
     readiness.done('state manager');
-    if (!stopped) source.start();
+    if (stopped) return;
+    source.start();
+    const own = ownPod(config);
+    if (own) void pods.startSelf(own);
   });
   deps.log.info('ztunnel started', { mode: config.proxyMode, node: config.nodeName });
   return {
@@ -145,6 +149,14 @@ function assemble(config: ZtunnelConfig, deps: ZtunnelDeps): Parts {
     serves: (ip) => pods.serves(ip),
   };
   return { config, deps, ctx, certs, pods, readiness };
+}
+
+/** Where its own pod takes HBONE (ztunnel-protocol.md 1.3); absent = it is not told who it is. */
+function ownPod(config: ZtunnelConfig): PodInfo | undefined {
+  const { podName: name, podNamespace: namespace, serviceAccount, podIp } = config;
+  if (config.proxyMode !== 'shared' || !name || !namespace || !serviceAccount) return undefined;
+  const addresses = readAddresses([podIp === '' ? '0.0.0.0' : podIp]);
+  return addresses && { uid: `${namespace}/${name}`, name, namespace, serviceAccount, addresses };
 }
 
 function forget(id: SpiffeId, certs: CertManager, acceptors: Acceptors): void {

@@ -18,6 +18,7 @@ export interface ZtunnelConfig {
   readonly podName: string;
   readonly podNamespace: string;
   readonly podIp: string;
+  readonly serviceAccount: string;
   /** Empty = no control plane: the local file alone. */
   readonly xdsAddress: string;
   /** Istio's local xDS file, read once before the stream; empty = none. */
@@ -117,9 +118,18 @@ export function readConfig(env: Env): {
     clusterId: r.text('ISTIO_META_CLUSTER_ID', cluster, 'cluster id; wins over CLUSTER_ID'),
     trustDomain: r.text('TRUST_DOMAIN', 'cluster.local', 'trust domain of this proxy'),
     trustDomainAliases: r.list('TRUST_DOMAIN_ALIASES', [], 'trust domains that count as ours'),
-    podName: r.text('POD_NAME', '', 'own pod, for the node id'),
-    podNamespace: r.text('POD_NAMESPACE', '', 'own namespace, for the node id'),
-    podIp: r.text('INSTANCE_IP', '', 'own address, for the node id'),
+    podName: r.text('POD_NAME', '', 'own pod, for the node id and the self listener'),
+    podNamespace: r.text(
+      'POD_NAMESPACE',
+      '',
+      'own namespace, for the node id and the self listener',
+    ),
+    podIp: r.text('INSTANCE_IP', '', 'own address, for the node id and the self listener'),
+    serviceAccount: r.text(
+      'SERVICE_ACCOUNT',
+      '',
+      'own account; with POD_NAME and POD_NAMESPACE, `shared` mode answers HBONE on port 15008 of its own pod too',
+    ),
     xdsAddress,
     localXdsPath: r.text(
       'LOCAL_XDS_PATH',

@@ -35,6 +35,7 @@ export class PodManager {
   readonly #byAddress = new Map<IpAddress, PodProxy>();
   /** Handles of namespaces, by pod uid: closed when the pod is none of ours any more. */
   readonly #namespaces = new Map<string, PodNamespace>();
+  #self: PodProxy | undefined;
   #connected = false;
   #retry: Timer | undefined;
   /** Requests and retries one after the other: two starts of one pod would both succeed (SO_REUSEPORT). */
@@ -78,8 +79,25 @@ export class PodManager {
     return { ...(text !== undefined && { error: text }), ...(fatal && { fatal }) };
   }
 
-  proxies(): IterableIterator<PodProxy> {
-    return this.#proxies.values();
+  *proxies(): IterableIterator<PodProxy> {
+    yield* this.#proxies.values();
+    if (this.#self) yield this.#self;
+  }
+
+  /** HBONE to this process's own pod: in its own network namespace, under its own identity. */
+  async startSelf(info: PodInfo): Promise<void> {
+    const proxy = new PodProxy(this.#options.context(), info);
+    try {
+      await proxy.start(true);
+    } catch (error) {
+      if (this.#stopped) return;
+      const text = error instanceof Error ? error.message : String(error);
+      this.#options.log.warn('the own pod’s port could not be opened', { error: text });
+      this.#options.clock.after(retryMs, () => void this.startSelf(info));
+      return;
+    }
+    if (this.#stopped) proxy.stop();
+    else this.#self = proxy;
   }
 
   proxy(uid: string): PodProxy | undefined {
@@ -98,13 +116,14 @@ export class PodManager {
   drain(): void {
     this.#stopped = true;
     this.#retry?.cancel();
-    for (const p of this.#proxies.values()) p.drain();
+    for (const p of this.proxies()) p.drain();
   }
 
   stop(): void {
     this.drain();
     for (const t of this.#drains.values()) t.cancel();
-    for (const p of this.#proxies.values()) p.stop();
+    for (const p of this.proxies()) p.stop();
+    this.#self = undefined;
     this.#proxies.clear();
     this.#byAddress.clear();
     for (const netns of this.#namespaces.values()) netns.close();
@@ -200,7 +219,7 @@ export class PodManager {
 
   #forget(id: SpiffeId | undefined): void {
     if (id === undefined) return;
-    for (const p of this.#proxies.values()) if (p.identity === id) return;
+    for (const p of this.proxies()) if (p.identity === id) return;
     this.#options.forget(id);
   }
 

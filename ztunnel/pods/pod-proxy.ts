@@ -64,8 +64,11 @@ export class PodProxy implements OutboundPod, HbonePod {
     });
   }
 
-  /** Binds every listener or none; rejects with an error that names the address. */
-  async start(): Promise<void> {
+  /**
+   * Binds every listener or none; rejects with an error that names the address. `self`: the proxy's own pod,
+   * which takes tunnels alone (ztunnel-protocol.md 1.3).
+   */
+  async start(self = false): Promise<void> {
     const { socks5 } = this.#ctx.config;
     const bound: Listener[] = [];
     const on = async (
@@ -76,10 +79,10 @@ export class PodProxy implements OutboundPod, HbonePod {
       bound.push(...(await this.sockets.listen(port, how, this.#counted(port, work))));
     };
     try {
-      await on(ports.outbound, (s) => void this.#outbound(s));
-      await on(ports.inboundPlaintext, (s, at) => void this.#plaintext(s, at));
+      if (!self) await on(ports.outbound, (s) => void this.#outbound(s));
+      if (!self) await on(ports.inboundPlaintext, (s, at) => void this.#plaintext(s, at));
       await on(ports.hbone, (s) => void acceptTunnel(this.#ctx, this, s));
-      if (socks5) await on(ports.socks5, (s, at) => void this.#socks(s, at));
+      if (socks5 && !self) await on(ports.socks5, (s, at) => void this.#socks(s, at));
       bound.push(...(await this.#startDns()));
     } catch (error) {
       for (const l of bound) l.close();
