@@ -7,9 +7,9 @@ import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import { createCa, createCsr } from '../certs/index.ts';
-import { printIdentity } from '../core/model/index.ts';
+import { createCa } from '../certs/index.ts';
 import { systemClock } from '../core/runtime/index.ts';
+import { tlsFiles } from './tls-pair.ts';
 import { appPort } from './world.ts';
 
 const front = '127.63.2.1';
@@ -55,16 +55,9 @@ listen far
 export async function startHaproxy(): Promise<Peer> {
   const dir = mkdtempSync(join(tmpdir(), 'ambient-bench-'));
   const ca = await createCa({ trustDomain: 'cluster.local', clock: systemClock });
-  // A workload certificate: it serves both purposes, as both ends of ours do.
-  const identity = printIdentity({
-    trustDomain: 'cluster.local',
-    namespace: 'b',
-    serviceAccount: 'b',
-  });
-  const { csr, keyPem } = await createCsr(identity);
-  const signed = await ca.signWorkload({ csr, identity, ttlSeconds: 3600 });
-  writeFileSync(join(dir, 'cert.pem'), signed.chain.join('') + keyPem, { mode: 0o600 });
-  writeFileSync(join(dir, 'ca.pem'), signed.roots);
+  const { cert, key, roots } = await tlsFiles(ca);
+  writeFileSync(join(dir, 'cert.pem'), cert + key, { mode: 0o600 });
+  writeFileSync(join(dir, 'ca.pem'), roots);
   writeFileSync(join(dir, 'haproxy.cfg'), config(dir));
   const child: ChildProcess = spawn('haproxy', ['-f', join(dir, 'haproxy.cfg'), '-db'], {
     stdio: 'ignore',

@@ -1,7 +1,7 @@
 // A ztunnel in a process of its own, so that its CPU and memory are its own: CA material and mesh come from
 // the parent over IPC, the pod over a node agent in the same process.
 import { type CaMaterial, loadCa, localCaClient } from '../certs/index.ts';
-import type { Workload } from '../core/model/index.ts';
+import type { Service, Workload } from '../core/model/index.ts';
 import { systemClock, systemRandom } from '../core/runtime/index.ts';
 import { createLog, createMetrics } from '../core/telemetry/index.ts';
 import { MeshFeed } from '../core/xds/index.ts';
@@ -11,6 +11,7 @@ import { readConfig, startZtunnel } from '../ztunnel/index.ts';
 export interface ProxySetup {
   readonly ca: CaMaterial;
   readonly workloads: readonly Workload[];
+  readonly services?: readonly Service[];
   /** Uid of the pod this proxy serves. */
   readonly pod: string;
 }
@@ -24,7 +25,7 @@ async function start(setup: ProxySetup): Promise<void> {
   const agent = await startNodeAgent();
   const log = createLog('ztunnel', { level: 'warn' });
   const feed = new MeshFeed(log);
-  feed.apply({ workloads: setup.workloads });
+  feed.apply({ workloads: setup.workloads, services: setup.services ?? [] });
   const { config } = readConfig({
     PROXY_MODE: 'addressed',
     INPOD_UDS: agent.path,

@@ -7,6 +7,7 @@ import { dataPath, type Result, type Size } from './data-path.ts';
 import { haproxyVersion, type Peer, startHaproxy } from './haproxy.ts';
 import { memory } from './memory.ts';
 import { startTlsPair } from './tls-pair.ts';
+import { waypointPath } from './waypoint.ts';
 import { startWorld, type World } from './world.ts';
 
 const { values, positionals } = parseArgs({
@@ -66,6 +67,12 @@ async function runPeer(world: World, name: string, start: () => Promise<Peer>): 
 function ratios(): Record<string, number> {
   const out: Record<string, number> = {};
   for (const r of results) {
+    for (const peer of ['envoy', 'haproxy']) {
+      if (!r.name.startsWith('waypoint/')) continue;
+      const other = results.find((x) => x.name === r.name.replace('waypoint', peer));
+      const cpu = [r, other].map((x) => x?.more?.['cpuMicrosPerRequest'] ?? 0);
+      if (other) out[`CPU of ${r.name} / ${peer}`] = (cpu[0] ?? 0) / (cpu[1] ?? 1);
+    }
     for (const peer of ['direct', 'tcp', 'tls', 'haproxy']) {
       if (!r.name.includes('hbone')) continue;
       const other = results.find((x) => x.name === r.name.replace('hbone', peer));
@@ -104,6 +111,8 @@ if (needsWorld) {
     world.stop();
   }
 }
+if ('waypoint'.startsWith(filter) || filter.startsWith('waypoint'))
+  await waypointPath(filter, report);
 await runPure();
 
 const found = ratios();

@@ -2,7 +2,7 @@
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { connect } from 'node:net';
-import { createCsr } from '../certs/index.ts';
+import { type CertificateAuthority, createCsr } from '../certs/index.ts';
 import { printIdentity } from '../core/model/index.ts';
 import type { Peer } from './haproxy.ts';
 import type { TlsSetup } from './tls-process.ts';
@@ -12,18 +12,36 @@ const front = { host: '127.63.3.1', port: 15_001 };
 const back = { host: '127.63.3.2', port: 15_008 };
 const app = { host: '127.63.1.3', port: appPort };
 
-export async function startTlsPair(world: World): Promise<Peer> {
+export interface TlsFiles {
+  readonly cert: string;
+  readonly key: string;
+  readonly roots: string;
+}
+
+/** A workload certificate: it serves both purposes, as both ends of ours do. */
+export async function tlsFiles(ca: CertificateAuthority): Promise<TlsFiles> {
   const identity = printIdentity({
     trustDomain: 'cluster.local',
     namespace: 'b',
     serviceAccount: 'b',
   });
   const { csr, keyPem } = await createCsr(identity);
-  const signed = await world.ca.signWorkload({ csr, identity, ttlSeconds: 3600 });
-  const files = { cert: signed.chain.join(''), key: keyPem, roots: world.ca.material.rootPem };
+  const signed = await ca.signWorkload({ csr, identity, ttlSeconds: 3600 });
+  return { cert: signed.chain.join(''), key: keyPem, roots: ca.material.rootPem };
+}
+
+/** Where the pair's far end takes TLS. */
+export const tlsBack = back;
+
+/** `between` stands in the middle, where there is one: the near end dials it, and it dials the far end. */
+export async function startTlsPair(
+  world: Pick<World, 'ca'>,
+  options: { readonly between?: typeof back; readonly app?: typeof app } = {},
+): Promise<Peer> {
+  const files = await tlsFiles(world.ca);
   const setups: TlsSetup[] = [
-    { side: 'far', ...back, to: app, ...files },
-    { side: 'near', ...front, to: back, ...files },
+    { side: 'far', ...back, to: options.app ?? app, ...files },
+    { side: 'near', ...front, to: options.between ?? back, ...files },
   ];
   const processes: ChildProcess[] = [];
   for (const setup of setups) {

@@ -11,7 +11,9 @@ import type { ProxySetup, ProxyUsage } from './proxy-process.ts';
 
 export type Path = 'direct' | 'tcp' | 'hbone';
 
-const near = '127.63.1.1';
+/** The pod whose traffic the first proxy carries. */
+export const nearIp = '127.63.1.1';
+const near = nearIp;
 /** Where the second proxy and its application are. */
 export const farIp = '127.63.1.2';
 const far = farIp;
@@ -20,8 +22,8 @@ export const appPort = 9080;
 
 const signature = Buffer.from('0d0a0d0a000d0a515549540a', 'hex');
 
-/** PROXY v2 as the sandbox's capture writes it. */
-function header(destination: string): Buffer {
+/** PROXY v2 as the sandbox's capture writes it, from the pod at `near`. */
+export function header(destination: string, port: number): Buffer {
   const bytes = Buffer.alloc(28);
   signature.copy(bytes);
   bytes[12] = 0x21;
@@ -29,16 +31,22 @@ function header(destination: string): Buffer {
   bytes.writeUInt16BE(12, 14);
   Buffer.from(near.split('.').map(Number)).copy(bytes, 16);
   Buffer.from(destination.split('.').map(Number)).copy(bytes, 20);
-  bytes.writeUInt16BE(appPort, 26);
+  bytes.writeUInt16BE(port, 26);
   return bytes;
 }
 
-export async function child(file: string, args: readonly string[]): Promise<ChildProcess> {
+/** As manifests/base/ztunnel.yaml starts it. */
+const ztunnelFlags = ['--max-semi-space-size=2'];
+
+export async function child(
+  file: string,
+  args: readonly string[],
+  flags: readonly string[] = ztunnelFlags,
+): Promise<ChildProcess> {
   const path = join(import.meta.dirname, file);
   return fork(path, [...args], {
     serialization: 'advanced',
-    // As manifests/base/ztunnel.yaml starts it.
-    execArgv: [...process.execArgv, '--max-semi-space-size=2'],
+    execArgv: [...process.execArgv, ...flags],
     env: { ...process.env, MALLOC_ARENA_MAX: '1' },
     stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
   });
@@ -49,7 +57,7 @@ export async function ready(p: ChildProcess): Promise<void> {
   if (message !== 'ready') throw new Error('a bench process did not start');
 }
 
-async function proxy(setup: ProxySetup): Promise<ChildProcess> {
+export async function proxy(setup: ProxySetup): Promise<ChildProcess> {
   const p = await child('proxy-process.ts', []);
   p.send(setup);
   await ready(p);
@@ -108,7 +116,7 @@ export async function startWorld(): Promise<World> {
       const socket = connect({ ...target, noDelay: true, allowHalfOpen: true });
       socket.on('error', () => {});
       await once(socket, 'connect');
-      if (path !== 'direct') socket.write(header(path === 'tcp' ? outside : far));
+      if (path !== 'direct') socket.write(header(path === 'tcp' ? outside : far, appPort));
       return socket;
     },
     usage: () => usageOf(proxies),
