@@ -28,15 +28,19 @@ export type ChainVerdict =
   | { readonly ok: true; readonly peer: PeerName; readonly path: readonly CertificateFacts[] }
   | Refusal;
 
-/** `sent`: DER, leaf first, as the peer presented them. Never throws. */
+/**
+ * `sent`: DER, leaf first, as the peer presented them; `known`: issuers that may stand in for what it did not. Never
+ * throws.
+ */
 export function verifyChain(
   sent: readonly Uint8Array[],
   trust: TrustMap,
   rules: PeerRules,
   nowMs: number,
+  known: readonly Uint8Array[] = [],
 ): ChainVerdict {
   try {
-    return verify(sent, trust, rules, nowMs);
+    return verify(sent, trust, rules, nowMs, known);
   } catch {
     return refusal('S9', 'a certificate of the chain cannot be read');
   }
@@ -47,6 +51,7 @@ function verify(
   trust: TrustMap,
   rules: PeerRules,
   nowMs: number,
+  known: readonly Uint8Array[],
 ): ChainVerdict {
   const size = checkSize(sent);
   if (size) return size;
@@ -55,10 +60,9 @@ function verify(
   const verdict = checkLeaf(leaf.facts, rules, nowMs);
   if (!verdict.ok) return verdict;
   const roots = rootsOf(trust.get(trustDomainOf(verdict.peer.id)) ?? []);
-  const between = sent
-    .slice(1)
-    .map(linkOf)
-    .filter((l) => l !== undefined);
+  const between = [...sent.slice(1).map(linkOf), ...known.map(knownLinkOf)].filter(
+    (l) => l !== undefined,
+  );
   const path = findPath(leaf, between, roots);
   if (!path) {
     return refusal('S7', 'the chain does not lead to a root of its trust domain', 'PEER_UNTRUSTED');
@@ -70,6 +74,14 @@ function verify(
 function linkOf(der: Uint8Array | undefined): Link | undefined {
   const facts = der && readCertificate(der);
   return facts && { facts, x509: new X509Certificate(der) };
+}
+
+const knownLinks = new WeakMap<Uint8Array, Link>();
+
+function knownLinkOf(der: Uint8Array): Link | undefined {
+  const link = knownLinks.get(der) ?? linkOf(der);
+  if (link) knownLinks.set(der, link);
+  return link;
 }
 
 // Bundles are few and live long; parsing a root for each handshake would cost more than the check.

@@ -9,8 +9,10 @@ import type { Duplex } from 'node:stream';
 import tls from 'node:tls';
 import { type Clock, type FaultCode, MeshError, printable } from '../core/base/index.ts';
 import { type SpiffeId, trustDomainOf } from '../core/model/index.ts';
-import type { CertificateFacts } from './certificate.ts';
+import { type CertificateFacts, readCertificate } from './certificate.ts';
 import { type ChainVerdict, verifyChain } from './chain.ts';
+import { KnownIssuers } from './issuers.ts';
+import { pemToDer } from './pem.ts';
 import { maxChainCertificates, type PeerName, type PeerRules, type Revocations } from './peer.ts';
 import type { TrustMap } from './trust.ts';
 import type { WorkloadCert } from './workload-cert.ts';
@@ -72,7 +74,10 @@ const common = {
   secureOptions: constants.SSL_OP_NO_TICKET | constants.SSL_OP_NO_RENEGOTIATION,
 } as const;
 
+const issuers = new KnownIssuers();
+
 function contextOptions(cert: WorkloadCert): tls.SecureContextOptions {
+  for (const pem of cert.chain.slice(1)) issuers.remember(pemToDer(pem));
   return { ...common, key: cert.keyPem, cert: cert.chain.join(''), ca: [...cert.roots] };
 }
 
@@ -303,7 +308,15 @@ function judge(
       detail: 'the protocol h2 was not agreed',
     };
   }
-  return verifyChain(sentChain(socket), trust, rules, nowMs);
+  const sent = sentChain(socket);
+  if (sent.length === 1) return verifyChain(sent, trust, rules, nowMs, issuers.all());
+  const verdict = verifyChain(sent, trust, rules, nowMs);
+  if (verdict.ok) {
+    const path = new Set(verdict.path.map((c) => c.serial));
+    for (const der of sent.slice(1))
+      if (path.has(readCertificate(der)?.serial ?? '')) issuers.remember(der);
+  }
+  return verdict;
 }
 
 /** What the peer sent, leaf first; one more than allowed is enough to refuse. */

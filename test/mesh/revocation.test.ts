@@ -1,7 +1,15 @@
-// A revocation list: new handshakes refused on either side, live tunnels cut (S18, Z18, Z19).
+// A revocation list: new handshakes refused on either side, live tunnels cut (S18, Z18, Z19, Z45, M32).
 import assert from 'node:assert/strict';
-import { afterEach, beforeEach, test } from 'node:test';
-import { pemToDer, readCertificate, type Revocations } from '../../certs/index.ts';
+import { afterEach, beforeEach, describe, test } from 'node:test';
+import {
+  loadCa,
+  localCaClient,
+  pemToDer,
+  readCertificate,
+  type Revocations,
+} from '../../certs/index.ts';
+import { makeCa, type TestCert } from '../../certs/testkit.ts';
+import { systemClock } from '../../core/runtime/index.ts';
 import { callFrom, type EchoApp, startEcho } from '../kit/apps.ts';
 import { claimBlock } from '../kit/addresses.ts';
 import { eventually } from '../kit/eventually.ts';
@@ -68,4 +76,91 @@ test('Z19: a live tunnel whose client is revoked is cut, and counted', async () 
   again.socket.write('x');
   assert.equal(await again.ended, 'ECONNRESET');
   assert.equal(echo.received(), 4);
+});
+
+describe('Z45 M32 a revoked issuing certificate ends what stands beneath it, at every depth', async () => {
+  const spared = at(4);
+  // root → upper → lower → client and server; root → beside → spared.
+  const root = await makeCa();
+  const upper = await makeCa(root);
+  const lower = await makeCa(upper);
+  const beside = await makeCa(root);
+  const signer = (by: TestCert, chainPem: string) =>
+    loadCa(
+      { certPem: by.pem, keyPem: by.keyPem, chainPem, rootPem: root.pem },
+      { clock: systemClock },
+    );
+  const beneath = localCaClient(signer(lower, upper.pem));
+  const other = localCaClient(signer(beside, ''));
+  const listed = (cert: TestCert): Revocations => {
+    const facts = readCertificate(cert.der);
+    assert.ok(facts);
+    return new Map([[facts.issuer, new Set([facts.serial])]]);
+  };
+  let deep: TestMesh;
+
+  beforeEach(async () => {
+    deep = await startMesh({
+      revocations: () => revoked,
+      caClient: () => ({
+        sign: (o) => (o.identity.endsWith('/sa/spared') ? other : beneath).sign(o),
+      }),
+    });
+    // The one of the other tests has the addresses of client and server.
+    await mesh.stop();
+    await deep.enrol(
+      testWorkload('client', client),
+      testWorkload('server', server),
+      testWorkload('spared', spared),
+    );
+  });
+  afterEach(() => deep.stop());
+
+  const dial = async (to: string) => {
+    const call = await callFrom(spared, to);
+    call.socket.write('ping');
+    await eventually(() => call.text() === 'ping', 'the echo');
+    return call;
+  };
+  const rows: readonly (readonly [string, TestCert])[] = [
+    ['the one that signed the leaves', lower],
+    ['the one above it', upper],
+  ];
+  for (const [what, cert] of rows) {
+    test(what, async () => {
+      const asClient = await openEcho();
+      const asServer = await dial(server);
+      const far = await startEcho(spared);
+      try {
+        revoked = listed(cert);
+        deep.ztunnel.recheck();
+        assert.equal(await asClient.ended, 'ECONNRESET');
+        assert.equal(await asServer.ended, 'ECONNRESET');
+        for (const [from, to] of [
+          [client, server],
+          [spared, server],
+          [client, spared],
+        ] as const) {
+          const late = await callFrom(from, to);
+          late.socket.write('x');
+          assert.equal(await late.ended, 'ECONNRESET', `${from} → ${to}`);
+        }
+        assert.equal(far.received(), 0);
+        assert.ok((await deep.records()).some((r) => r.reason === 'CERT_REVOKED'));
+      } finally {
+        await far.stop();
+      }
+    });
+  }
+
+  test('one beside it ends only its own', async () => {
+    const call = await openEcho();
+    const cut = await dial(server);
+    revoked = listed(beside);
+    deep.ztunnel.recheck();
+    assert.equal(await cut.ended, 'ECONNRESET');
+    call.socket.write('pong');
+    await eventually(() => call.text() === 'pingpong', 'the echo goes on');
+    call.socket.destroy();
+  });
 });
