@@ -93,6 +93,25 @@ test('M7 Z16: an ALLOW policy for somebody else refuses and is named', async () 
   assert.equal(inbound.policy, 'shop/allow-other');
 });
 
+for (const [who, name, allowed] of [
+  ['its own', 'client', false],
+  ['another', 'other', true],
+] as const) {
+  test(`M7 everybody but ${who} principal: ${allowed ? 'let in' : 'refused'}`, async () => {
+    const text = `cluster.local/ns/shop/sa/${name}`;
+    const but = rule({ principals: { any: [], none: [{ kind: 'exact', text }] } });
+    mesh.apply({
+      policies: [testPolicy('allow-but', { action: 'Allow', rules: [but] })],
+      workloads: [guarded('allow-but')],
+    });
+    if (allowed) return void (await openEcho()).socket.destroy();
+    const call = await callFrom(client, server);
+    assert.equal(await call.ended, 'ECONNRESET');
+    const { inbound } = await mesh.bothEnds();
+    assert.equal(inbound.policy, 'shop/allow-but');
+  });
+}
+
 test('3.2: a workload that names a policy not yet received lets nobody in', async () => {
   mesh.apply({ workloads: [guarded('not-there')] });
   const call = await callFrom(client, server);
