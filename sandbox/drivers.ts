@@ -1,5 +1,6 @@
 // The two ways to give pods a network, behind one shape: `loopback` (addresses of this host, captured by
 // answering system calls) and `netns` (network namespaces, captured by the node agent's rules).
+import fs from 'node:fs';
 import path from 'node:path';
 import type { Duplex } from 'node:stream';
 import type { Clock, Log } from '../core/base/index.ts';
@@ -129,7 +130,9 @@ export async function netnsDriver(facts: DriverFacts): Promise<Driver> {
   if (facts.nodes > mostNodes) throw new Error(`at most ${mostNodes} nodes`);
   const { dir, block, store, recorder, log, undo } = facts;
   await removeLeftovers(block, log);
-  const addresses = netnsPlan(block, facts.nodes);
+  const ipv6 = fs.existsSync('/proc/sys/net/ipv6/conf/all/disable_ipv6');
+  if (!ipv6) log.warn('this kernel has no IPv6: pods have IPv4 addresses alone');
+  const addresses = netnsPlan(block, facts.nodes, ipv6);
   const recordsDir = path.join(dir, 'netns');
   const network = new NetnsNetwork({
     store,
@@ -144,7 +147,7 @@ export async function netnsDriver(facts: DriverFacts): Promise<Driver> {
   return {
     means: {
       kind: 'namespaces',
-      reason: `network namespaces on ${count} ${count === 1 ? 'node' : 'nodes'}, nftables`,
+      reason: `network namespaces on ${count} ${count === 1 ? 'node' : 'nodes'}, nftables, ${ipv6 ? 'IPv4 and IPv6' : 'IPv4'}`,
     },
     addresses,
     apiFd,

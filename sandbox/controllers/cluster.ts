@@ -46,9 +46,14 @@ export function ensureNamespace(store: Store, name: string): void {
 function ensureNode(
   store: Store,
   { name: nodeName, ip }: NodePlace,
-  facts: { readonly nodeVersion: string; readonly nowMs: number },
+  facts: {
+    readonly addresses: AddressPlan;
+    readonly nodeVersion: string;
+    readonly nowMs: number;
+  },
 ): void {
   const time = timeText(facts.nowMs);
+  const six = facts.addresses.six(ip);
   const arch = process.arch === 'x64' ? 'amd64' : process.arch;
   const labels = {
     'kubernetes.io/hostname': nodeName,
@@ -82,6 +87,7 @@ function ensureNode(
       node['status'] = {
         addresses: [
           { type: 'InternalIP', address: ip },
+          ...(six === undefined ? [] : [{ type: 'InternalIP', address: six }]),
           { type: 'Hostname', address: nodeName },
         ],
         capacity,

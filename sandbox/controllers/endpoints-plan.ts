@@ -73,15 +73,34 @@ export function podsOf(service: Service, pods: readonly Pod[]): Pod[] {
   );
 }
 
-/** The slices a service should have; pods that resolve named ports differently get their own. */
+/** The slices a service should have, for each family of its addresses. */
 export function planSlices(service: Service, pods: readonly Pod[]): EndpointSlice[] {
+  const families = service.spec['ipFamilies'];
+  const dual = Array.isArray(families) && families.includes('IPv6');
+  return [...slicesOf(service, pods, 'IPv4'), ...(dual ? slicesOf(service, pods, 'IPv6') : [])];
+}
+
+function addressOf(pod: Pod, family: 'IPv4' | 'IPv6'): string | undefined {
+  const all = pod.status?.podIPs?.map(({ ip }) => ip) ?? [pod.status?.podIP ?? ''];
+  return all.find((ip) => ip.includes(':') === (family === 'IPv6'));
+}
+
+/** Pods that resolve named ports differently get their own. */
+function slicesOf(
+  service: Service,
+  pods: readonly Pod[],
+  addressType: 'IPv4' | 'IPv6',
+): EndpointSlice[] {
+  const first = `${service.metadata.name}-sandbox${addressType === 'IPv6' ? '-ipv6' : ''}`;
   const groups = new Map<string, { ports: SlicePort[]; endpoints: SliceEndpoint[] }>();
   for (const pod of podsOf(service, pods)) {
+    const ip = addressOf(pod, addressType);
+    if (ip === undefined) continue;
     const ports = portsOf(service, pod);
     const key = JSON.stringify(ports.map((p) => [p.name, p.port]));
     const group = groups.get(key) ?? { ports, endpoints: [] };
     groups.set(key, group);
-    group.endpoints.push(endpointOf(service, pod, pod.status?.podIP ?? ''));
+    group.endpoints.push(endpointOf(service, pod, ip));
   }
   if (groups.size === 0) groups.set('', { ports: [], endpoints: [] });
   const { name, namespace = 'default', uid = '', labels } = service.metadata;
@@ -89,7 +108,7 @@ export function planSlices(service: Service, pods: readonly Pod[]): EndpointSlic
     apiVersion: 'discovery.k8s.io/v1',
     kind: 'EndpointSlice',
     metadata: {
-      name: i === 0 ? `${name}-sandbox` : `${name}-sandbox-${i + 1}`,
+      name: i === 0 ? first : `${first}-${i + 1}`,
       namespace,
       labels: {
         ...labels,
@@ -108,7 +127,7 @@ export function planSlices(service: Service, pods: readonly Pod[]): EndpointSlic
         },
       ],
     },
-    addressType: 'IPv4',
+    addressType,
     endpoints: group.endpoints.toSorted((a, b) =>
       (a.addresses[0] ?? '').localeCompare(b.addresses[0] ?? ''),
     ),
@@ -122,6 +141,7 @@ export function planEndpoints(service: Service, slices: readonly EndpointSlice[]
   const addresses = (list: readonly SliceEndpoint[]) =>
     list.map((e) => ({ ip: e.addresses[0], nodeName: e.nodeName, targetRef: e.targetRef }));
   const subsets = slices.flatMap((slice) => {
+    if (slice.addressType !== 'IPv4') return [];
     const ready = slice.endpoints.filter((e) => e.conditions?.ready !== false);
     const not = slice.endpoints.filter(
       (e) => e.conditions?.ready === false && e.conditions.terminating !== true,

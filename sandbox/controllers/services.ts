@@ -44,7 +44,9 @@ export function clusterIpController(store: Store, addresses: AddressPlan): Contr
         last = nextFree(last, firstClusterIp, at, taken) ?? last;
       }
       const ip = settled ? current : addresses.clusterIp(last);
-      store.modify(keys.services, namespace, name, (o) => complete(as<Service>(o), ip));
+      store.modify(keys.services, namespace, name, (o) =>
+        complete(as<Service>(o), ip, addresses.six(ip === 'None' ? addresses.api : ip)),
+      );
       if (spec.type === 'LoadBalancer') {
         store.modify(
           keys.services,
@@ -61,13 +63,17 @@ export function clusterIpController(store: Store, addresses: AddressPlan): Contr
   };
 }
 
-/** What the API server fills in. */
-function complete(service: Service, ip: string): void {
+/** What the API server fills in. IPv4 comes first; a service is of both families if it asks to be, as anywhere. */
+function complete(service: Service, ip: string, six: string | undefined): void {
   const { spec } = service;
+  const headless = ip === 'None';
+  const policy = spec['ipFamilyPolicy'];
+  const dual = policy === 'PreferDualStack' || policy === 'RequireDualStack';
+  const other = dual ? six : undefined;
   spec.clusterIP = ip;
-  spec.clusterIPs = [ip];
+  spec.clusterIPs = other === undefined || headless ? [ip] : [ip, other];
   spec.type ??= 'ClusterIP';
-  spec['ipFamilies'] ??= ['IPv4'];
+  spec['ipFamilies'] = other === undefined ? ['IPv4'] : ['IPv4', 'IPv6'];
   spec['ipFamilyPolicy'] ??= 'SingleStack';
   spec['internalTrafficPolicy'] ??= 'Cluster';
   spec['sessionAffinity'] ??= 'None';

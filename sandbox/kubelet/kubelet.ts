@@ -254,7 +254,10 @@ export class Kubelet implements PodRuntime {
       name,
       (o) => {
         const p = as<Pod>(o);
-        const own = { podIP: ip, podIPs: [{ ip }], hostIP: node.ip };
+        const podIPs = [ip, this.#options.addresses.six(ip) ?? []]
+          .flat()
+          .map((one) => ({ ip: one }));
+        const own = { podIP: ip, podIPs, hostIP: node.ip };
         p.status = { ...p.status, phase: 'Pending', ...own };
       },
       { status: true },

@@ -97,7 +97,9 @@ export function podStatus(pod: Pod, facts: PodFacts, time: string): PodStatus {
     conditions: [...conditions],
     hostIP: facts.hostIp,
     hostIPs: [{ ip: facts.hostIp }],
-    ...(facts.ip === undefined ? {} : { podIP: facts.ip, podIPs: [{ ip: facts.ip }] }),
+    ...(facts.ip === undefined
+      ? {}
+      : { podIP: facts.ip, podIPs: pod.status?.podIPs ?? [{ ip: facts.ip }] }),
     startTime: facts.startTime,
     ...(facts.over ? { reason: facts.over.reason, message: facts.over.message } : {}),
     containerStatuses: main,

@@ -54,14 +54,16 @@ export interface ServiceEndpoints {
   readonly endpoints: readonly Endpoint[];
 }
 
-/** Every port of every service with an address, and who is ready behind it. */
+/** Every port of every service with an address of the family, and who is ready behind it. */
 export function serviceEndpoints(
   services: readonly Service[],
   slices: readonly EndpointSlice[],
+  family: 'IPv4' | 'IPv6' = 'IPv4',
 ): ServiceEndpoints[] {
-  const byService = slicesByService(slices);
+  const byService = slicesByService(slices, family);
   return services.flatMap((service) => {
-    const ip = service.spec.clusterIP;
+    const { clusterIP, clusterIPs = [clusterIP ?? 'None'] } = service.spec;
+    const ip = clusterIPs.find((one) => one.includes(':') === (family === 'IPv6'));
     if (ip === undefined || ip === 'None') return [];
     return (service.spec.ports ?? []).map((port) => ({
       ip,
@@ -74,11 +76,14 @@ export function serviceEndpoints(
 
 const serviceKey = (s: Service): string => `${s.metadata.namespace ?? ''}/${s.metadata.name}`;
 
-function slicesByService(slices: readonly EndpointSlice[]): Map<string, EndpointSlice[]> {
+function slicesByService(
+  slices: readonly EndpointSlice[],
+  family: 'IPv4' | 'IPv6' = 'IPv4',
+): Map<string, EndpointSlice[]> {
   const out = new Map<string, EndpointSlice[]>();
   for (const slice of slices) {
     const name = slice.metadata.labels?.['kubernetes.io/service-name'];
-    if (name === undefined || slice.addressType !== 'IPv4') continue;
+    if (name === undefined || slice.addressType !== family) continue;
     const key = `${slice.metadata.namespace ?? ''}/${name}`;
     out.set(key, [...(out.get(key) ?? []), slice]);
   }

@@ -94,6 +94,7 @@ export class NetnsNetwork {
     await runIp(names.map((name) => `netns add ${name}`));
     const hub = openNamespace(path.join(runDir, hubName(block)));
     try {
+      this.#useIpv6(hub);
       await runIp(hubLines(addresses), hub);
       for (const node of nodes) {
         const namespace = nodeNamespace(block, node.name);
@@ -101,6 +102,7 @@ export class NetnsNetwork {
         this.#nodes.set(node.name, fd);
         this.#byIp.set(node.ip, namespace);
         inNamespace(fd, () => fs.writeFileSync('/proc/sys/net/ipv4/ip_forward', '1'));
+        this.#useIpv6(fd, true);
         await runIp(nodeLines(addresses, node), fd);
       }
       const api = parseIp(addresses.api);
@@ -191,9 +193,10 @@ export class NetnsNetwork {
     if (pod.spec.hostNetwork === true) return;
     const namespace = podNamespace(addresses.block, name, uid);
     await runIp([`netns add ${namespace}`]);
-    await runIp(podLines(addresses, { node, namespace, ip, uid }), fd);
     const inside = openNamespace(path.join(runDir, namespace));
+    this.#useIpv6(inside);
     try {
+      await runIp(podLines(addresses, { node, namespace, ip, uid }), fd);
       await runIp(insideLines(addresses, { node, ip }), inside);
     } finally {
       fs.closeSync(inside);
@@ -202,6 +205,21 @@ export class NetnsNetwork {
     this.#pods.set(uid, { namespace, pod });
     this.#byIp.set(ip, namespace);
     fs.symlinkSync(path.join(runDir, namespace), path.join(recordsDir, uid));
+  }
+
+  /** Before the links are made: no waiting for doubles of addresses that have none. */
+  #useIpv6(ns: NamespaceFd, forward = false): void {
+    const { addresses } = this.#options;
+    if (addresses.six(addresses.api) === undefined) return;
+    inNamespace(ns, () => {
+      for (const where of ['all', 'default']) {
+        const set = (name: string, value: string): void =>
+          fs.writeFileSync(`/proc/sys/net/ipv6/conf/${where}/${name}`, value);
+        set('disable_ipv6', '0');
+        set('accept_dad', '0');
+        if (forward) set('forwarding', '1');
+      }
+    });
   }
 
   async #remove(uid: string): Promise<void> {

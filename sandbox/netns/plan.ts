@@ -1,6 +1,8 @@
 // What the namespaces of a sandbox look like, as `ip` lines and nft scripts. Pure.
 //   hub ──(br0)── node 1 ── pod        the hub holds the API's second door
 //        └──────── node 2 ── pod       a pod's link is routed: every packet of it passes the node
+// Both families where the plan has IPv6; a pod's IPv6 gateway is its link's fe80::1, for a node answers
+// neighbours on a link for the addresses of that link alone.
 import type { AddressPlan, NodePlace } from '../addresses.ts';
 import type { EndpointSlice, Service } from '../objects.ts';
 import { serviceEndpoints } from '../loopback/index.ts';
@@ -19,11 +21,31 @@ export const blockOf = (namespace: string): number =>
 
 const gateway = (addresses: AddressPlan, node: string): string => addresses.podIp(node, 1);
 const subnet = (addresses: AddressPlan, node: string): string => `${addresses.podIp(node, 0)}/24`;
+const gateway6 = 'fe80::1';
+
+/** Lines for the IPv6 twin of an address; none where there is IPv4 alone. */
+function six(addresses: AddressPlan, ip: string, lines: (ip6: string) => string[]): string[] {
+  const ip6 = addresses.six(ip);
+  return ip6 === undefined ? [] : lines(ip6);
+}
+
+/** To another node's pods. */
+const route = (addresses: AddressPlan, { name, ip }: NodePlace): string[] => [
+  `route add ${subnet(addresses, name)} via ${ip}`,
+  ...six(addresses, addresses.podIp(name, 0), (net) => [
+    `route add ${net}/112 via ${addresses.six(ip)}`,
+  ]),
+];
 
 /** Run in the hub, whose namespace and those of the nodes exist. */
 export function hubLines(addresses: AddressPlan): string[] {
   const { block, nodes, api } = addresses;
-  const lines = ['link set lo up', 'link add br0 type bridge', `addr add ${api}/24 dev br0`];
+  const lines = [
+    'link set lo up',
+    'link add br0 type bridge',
+    `addr add ${api}/24 dev br0`,
+    ...six(addresses, api, (ip6) => [`addr add ${ip6}/112 dev br0 nodad`]),
+  ];
   nodes.forEach(({ name }, i) => {
     const end = nodeNamespace(block, name);
     lines.push(
@@ -32,7 +54,7 @@ export function hubLines(addresses: AddressPlan): string[] {
     );
   });
   lines.push('link set br0 up');
-  for (const { name, ip } of nodes) lines.push(`route add ${subnet(addresses, name)} via ${ip}`);
+  for (const node of nodes) lines.push(...route(addresses, node));
   return lines;
 }
 
@@ -42,8 +64,10 @@ export function nodeLines(addresses: AddressPlan, node: NodePlace): string[] {
     'link set lo up',
     `addr add ${gateway(addresses, node.name)}/32 dev lo`,
     `addr add ${node.ip}/24 dev up0`,
+    ...six(addresses, gateway(addresses, node.name), (ip6) => [`addr add ${ip6}/128 dev lo`]),
+    ...six(addresses, node.ip, (ip6) => [`addr add ${ip6}/112 dev up0 nodad`]),
     'link set up0 up',
-    ...others.map((o) => `route add ${subnet(addresses, o.name)} via ${o.ip}`),
+    ...others.flatMap((o) => route(addresses, o)),
   ];
 }
 
@@ -57,6 +81,10 @@ export const podLines = (
   `link add ${linkOf(pod.uid)} type veth peer name eth0 netns ${pod.namespace}`,
   `link set ${linkOf(pod.uid)} up`,
   `route add ${pod.ip}/32 dev ${linkOf(pod.uid)} src ${gateway(addresses, pod.node)}`,
+  ...six(addresses, pod.ip, (ip6) => [
+    `addr add ${gateway6}/64 dev ${linkOf(pod.uid)} nodad`,
+    `route add ${ip6}/128 dev ${linkOf(pod.uid)} src ${addresses.six(gateway(addresses, pod.node))}`,
+  ]),
 ];
 
 /** Run in the pod. */
@@ -68,9 +96,11 @@ export const insideLines = (
   return [
     'link set lo up',
     `addr add ${pod.ip}/32 dev eth0`,
+    ...six(addresses, pod.ip, (ip6) => [`addr add ${ip6}/128 dev eth0 nodad`]),
     'link set eth0 up',
     `route add ${way} dev eth0 scope link`,
     `route add default via ${way}`,
+    ...six(addresses, way, () => [`route add ::/0 via ${gateway6} dev eth0`]),
   ];
 };
 
@@ -80,14 +110,26 @@ export function serviceRules(
   slices: readonly EndpointSlice[],
   addresses: AddressPlan,
 ): string {
-  const all = serviceEndpoints(services, slices).filter(({ ip }) => addresses.isClusterIp(ip));
+  const four = serviceEndpoints(services, slices).filter(({ ip }) => addresses.isClusterIp(ip));
+  const lines = familyRules('ip', four, `${addresses.clusterIp(0)}/17`);
+  const net6 = addresses.six(addresses.clusterIp(0));
+  if (net6 !== undefined) {
+    lines.push(...familyRules('ip6', serviceEndpoints(services, slices, 'IPv6'), `${net6}/105`));
+  }
+  return `${lines.join('\n')}\n`;
+}
+
+function familyRules(
+  family: 'ip' | 'ip6',
+  all: ReturnType<typeof serviceEndpoints>,
+  range: string,
+): string[] {
   const backends = new Set(all.flatMap((s) => s.endpoints.map((e) => e.ip)));
   const rules = all.flatMap(({ ip, port, protocol, endpoints }) => {
     if (endpoints.length === 0) return [];
     const to = endpoints.map((e, i) => `${i} : ${e.ip} . ${e.port}`).join(', ');
-    return [
-      `    ip daddr ${ip} ${protocol} dport ${port} dnat ip to numgen random mod ${endpoints.length} map { ${to} }`,
-    ];
+    const where = `numgen random mod ${endpoints.length} map { ${to} }`;
+    return [`    ${family} daddr ${ip} ${protocol} dport ${port} dnat ${family} to ${where}`];
   });
   const hook = (name: string): string[] => [
     `  chain ${name} {`,
@@ -95,11 +137,12 @@ export function serviceRules(
     '    jump services',
     '  }',
   ];
-  return `${[
-    'table ip ambient-services {',
+  const table = `table ${family} ambient-services`;
+  return [
+    `${table} {`,
     '}',
-    'delete table ip ambient-services',
-    'table ip ambient-services {',
+    `delete ${table}`,
+    `${table} {`,
     '  chain services {',
     ...rules,
     '  }',
@@ -108,12 +151,12 @@ export function serviceRules(
     // A pod that is sent to itself would not take a packet from its own address.
     '  chain postrouting {',
     '    type nat hook postrouting priority 90; policy accept;',
-    ...[...backends].map((ip) => `    ip saddr ${ip} ip daddr ${ip} masquerade`),
+    ...[...backends].map((ip) => `    ${family} saddr ${ip} ${family} daddr ${ip} masquerade`),
     '  }',
     '  chain refuse {',
     '    type filter hook prerouting priority -90; policy accept;',
-    `    ip daddr ${addresses.clusterIp(0)}/17 reject with icmp type port-unreachable`,
+    `    ${family} daddr ${range} reject with ${family === 'ip' ? 'icmp' : 'icmpv6'} type port-unreachable`,
     '  }',
     '}',
-  ].join('\n')}\n`;
+  ];
 }

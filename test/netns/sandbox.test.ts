@@ -22,7 +22,7 @@ metadata: {name: web}
 apiVersion: v1
 kind: Service
 metadata: {name: web}
-spec: {selector: {app: web}, ports: [{name: http, port: 80, targetPort: 9080}]}
+spec: {ipFamilyPolicy: PreferDualStack, selector: {app: web}, ports: [{name: http, port: 80, targetPort: 9080}]}
 ---
 apiVersion: apps/v1
 kind: Deployment
@@ -51,6 +51,9 @@ kind: Pod
 metadata: {name: outside}
 spec: {containers: [{name: c, command: [sleep, "600"]}]}
 `;
+const ipv6 = fs.existsSync('/proc/sys/net/ipv6/conf/all/disable_ipv6')
+  ? false
+  : 'this kernel has no IPv6';
 const canary = 'canary-of-this-test';
 
 describe('sandbox in namespaces, two nodes', { skip, timeout: 150_000 }, () => {
@@ -186,6 +189,51 @@ describe('sandbox in namespaces, two nodes', { skip, timeout: 150_000 }, () => {
     assert.notEqual(other.code, 0);
   });
 
+  test('F43: by IPv6 pod address and IPv6 service address: the same identities, the same refusal', {
+    skip: ipv6,
+  }, async () => {
+    const pods = (await sandbox.world.kube.list(resources.pods, 'default')).items;
+    const sixes = pods
+      .filter((p) => p.metadata.name.startsWith('web-'))
+      .flatMap((p) => (p['status'] as { podIPs?: { ip: string }[] }).podIPs ?? [])
+      .flatMap(({ ip }) => (ip.includes(':') ? [ip] : []));
+    assert.equal(sixes.length, 3);
+    const service = await sandbox.world.kube.get(resources.services, 'default', 'web');
+    const [, vip] = (service?.['spec'] as { clusterIPs?: string[] } | undefined)?.clusterIPs ?? [];
+    assert.match(vip ?? '', /^fd0a:/);
+    const { out: named } = await sandbox.world.exec(
+      'outside',
+      ['getent', 'ahostsv6', 'web.default'],
+      'other',
+    );
+    assert.equal(named.split(' ')[0], vip, 'the cluster’s DNS knows it');
+    const mine = await sandbox.world.exec('deploy/curl', ['getent', 'ahostsv6', 'web']);
+    assert.equal(mine.out.split(' ')[0], vip, 'and the proxy’s');
+    const urls = [
+      ...sixes.map((ip) => `http://[${ip}]:9080/details/0`),
+      `http://[${vip}]/details/0`,
+    ];
+    tap.take();
+    for (const url of urls) assert.equal((await get('deploy/curl', url)).out, '200', url);
+    const packets = tap.take().filter((p) => (p[0] ?? 0) >> 4 === 6);
+    assert.ok(
+      packets.some((p) => p.includes(Buffer.from([0x17, 3, 3]))),
+      'TLS records in IPv6 between the nodes',
+    );
+    assert.ok(!packets.some((p) => p.includes(canary)), 'nothing of the payload');
+    for (const url of urls) assert.equal((await get('outside', url, 'other')).out, '200', url);
+    await sandbox.world.applyText(strict, 'strict');
+    for (const url of urls) {
+      await eventually(async () => (await get('outside', url, 'other')).code === 56, url);
+      assert.equal((await get('deploy/curl', url)).out, '200', url);
+    }
+    await sandbox.world.kube.remove(resources.peerAuthentications, 'default', 'default');
+    await eventually(
+      async () => (await get('outside', urls[0] ?? '', 'other')).out === '200',
+      'PERMISSIVE again',
+    );
+  });
+
   test('Z3: STRICT refuses plaintext by pod address and by service address', async () => {
     const [pod] = await webPods();
     const urls = [`http://${pod?.ip}:9080/details/0`, 'http://web.default/details/0'];
@@ -242,7 +290,8 @@ describe('sandbox in namespaces, two nodes', { skip, timeout: 150_000 }, () => {
         for (const name of pods) {
           const { out } = await sandbox.run('ip', 'netns', 'exec', name, 'nft', 'list', 'ruleset');
           const listening = await sandbox.run('ip', 'netns', 'exec', name, 'ss', '-Hltn');
-          if (out !== '' || /:150/.test(listening.out)) return false;
+          const routes = await sandbox.run('ip', '-6', '-n', name, 'rule');
+          if (out !== '' || /:150/.test(listening.out) || /0x111/.test(routes.out)) return false;
         }
         return true;
       },
