@@ -5,6 +5,7 @@ import {
   type IpPort,
   type Log,
   type MeshError,
+  PairCache,
   printable,
   printIpPort,
 } from '../core/base/index.ts';
@@ -52,6 +53,8 @@ export class Reports {
   readonly metrics: ZtunnelMetrics;
   readonly #ring = new Ring<ConnectionRecord>(ringSize);
   readonly #live = new Set<Report>();
+  /** Connections of the same ends count with the same labels object. */
+  readonly #labels = new PairCache<TcpLabels>();
 
   constructor(options: { clock: Clock; log: Log; metrics: ZtunnelMetrics }) {
     this.#clock = options.clock;
@@ -61,10 +64,10 @@ export class Reports {
 
   /** Counts the connection as opened. */
   open(facts: ReportFacts): Report {
-    const report = new Report(facts, this.#clock.now(), (r) => this.#ended(r));
+    const report = this.#report(facts, (r) => this.#ended(r));
     this.#live.add(report);
     this.metrics.opened.add(report.labels);
-    if (facts.mutualTls || facts.direction === 'outbound') {
+    if ((facts.mutualTls || facts.direction === 'outbound') && this.#log.enabled('debug')) {
       this.#log.debug('connection opened', logFields(facts));
     }
     return report;
@@ -81,7 +84,7 @@ export class Reports {
       error: printable(error.detail ?? error.code, 300),
       reason: error.code,
     });
-    const report = new Report(facts, this.#clock.now(), () => {});
+    const report = this.#report(facts, () => {});
     report.outcome = { error, refusedBy: 'self' };
     this.#ring.push(toRecord(report, 0, 'refused'));
   }
@@ -128,7 +131,7 @@ export class Reports {
     const { error } = report.outcome;
     const durationMs = this.#clock.now() - report.startedMs;
     const flags = flagOf(report);
-    const labels = { ...report.labels, response_flags: flags };
+    const labels = flags === '-' ? report.labels : this.#labelsOf(report.facts, flags);
     this.metrics.closed.add(labels);
     if (flags !== '-') this.metrics.failed.add(labels);
     const reporter = report.facts.direction === 'outbound' ? 'source' : 'destination';
@@ -137,8 +140,31 @@ export class Reports {
     this.#line(report, durationMs);
   }
 
+  #report(facts: ReportFacts, ended: (report: Report) => void): Report {
+    return new Report(facts, this.#labelsOf(facts, '-'), this.#clock.now(), ended);
+  }
+
+  #labelsOf(f: ReportFacts, flags: string): TcpLabels {
+    const { service: s, mutualTls } = f;
+    const reporter = f.direction === 'outbound' ? 'source' : 'destination';
+    const text = `${reporter} ${flags} ${mutualTls} ${f.sourceIdentity} ${f.destinationIdentity} ${s?.namespace}/${s?.name}/${s?.hostname}`;
+    return this.#labels.get(f.sourceWorkload, f.destinationWorkload, text, () =>
+      tcpLabels({
+        reporter,
+        source: f.sourceWorkload,
+        sourcePrincipal: f.sourceIdentity,
+        destination: f.destinationWorkload,
+        destinationPrincipal: f.destinationIdentity,
+        service: s,
+        mutualTls,
+        flags,
+      }),
+    );
+  }
+
   #line(report: Report, durationMs: number): void {
     const { error } = report.outcome;
+    if (!error && !this.#log.enabled('info')) return;
     const { nearToFar, farToNear } = report.counts;
     const outbound = report.facts.direction === 'outbound';
     const fields = {
@@ -176,20 +202,16 @@ export class Report {
   tunnel: TunnelFacts | undefined;
   reused: boolean | undefined;
 
-  constructor(facts: ReportFacts, startedMs: number, ended: (report: Report) => void) {
+  constructor(
+    facts: ReportFacts,
+    labels: TcpLabels,
+    startedMs: number,
+    ended: (report: Report) => void,
+  ) {
     this.facts = facts;
+    this.labels = labels;
     this.startedMs = startedMs;
     this.#ended = ended;
-    this.labels = tcpLabels({
-      reporter: facts.direction === 'outbound' ? 'source' : 'destination',
-      source: facts.sourceWorkload,
-      sourcePrincipal: facts.sourceIdentity,
-      destination: facts.destinationWorkload,
-      destinationPrincipal: facts.destinationIdentity,
-      service: facts.service,
-      mutualTls: facts.mutualTls,
-      flags: '-',
-    });
   }
 
   /** Once; later calls do nothing. */

@@ -21,15 +21,29 @@ interface Proven {
 
 /** What was on the wire during a probe, or why nobody looked. */
 export type Wire =
-  | { readonly packets: number; readonly tls: number; readonly readable: boolean }
+  | {
+      readonly packets: number;
+      readonly tls: number;
+      /** Absent = an older proxy, which did not look. */
+      readonly plain?: number;
+      readonly readable: boolean;
+    }
   | { readonly notSeen: string };
+
+/** Something on the wire could be read: whatever the proxies say they negotiated, it was not all encrypted. */
+export const wireLeaks = (wire: Wire | undefined): boolean =>
+  wire !== undefined && !('notSeen' in wire) && (wire.readable || (wire.plain ?? 0) > 0);
 
 export function wireText(wire: Wire): string {
   if ('notSeen' in wire) return `packets were not looked at: ${wire.notSeen}`;
-  const { packets, tls, readable } = wire;
-  if (packets === 0) return 'no packet with a payload was on the pod’s link';
+  const { packets, tls, plain = 0, readable } = wire;
+  if (packets === 0 && !readable) return 'no packet with a payload was on the pod’s link';
   const mark = readable ? 'the trace id could be read in them' : 'nothing of the trace id in them';
-  return `${packets} packets with a payload on the pod’s link, ${tls} of them beginning with a TLS record, ${mark}`;
+  const bare =
+    plain === 0
+      ? ''
+      : `; ${plain} of the connections did not begin with a TLS handshake: PLAINTEXT`;
+  return `${packets} packets with a payload on the pod’s link, ${tls} of them beginning with a TLS record, ${mark}${bare}`;
 }
 
 /** `POST /ambient/probe` of a ztunnel. */

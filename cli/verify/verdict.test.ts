@@ -29,6 +29,16 @@ describe('verify verdict', () => {
     ['refused', { served: true, ok: false, protocol: 'HBONE', legs: [leg] }, 'refused'],
     ['plain path', { served: true, ok: true, protocol: 'TCP', legs: [] }, 'plaintext'],
     ['proven', { served: true, ok: true, protocol: 'HBONE', legs: [leg] }, 'mtls'],
+    [
+      'proven, but something could be read on the wire',
+      { served: true, ok: true, protocol: 'HBONE', legs: [leg], leaks: true },
+      'plaintext',
+    ],
+    [
+      'refused, and something could be read on the wire',
+      { served: true, ok: false, protocol: 'HBONE', legs: [leg], leaks: true },
+      'plaintext',
+    ],
     ['tunnel without proof', { served: true, ok: true, protocol: 'HBONE', legs: [] }, 'unknown'],
     [
       'one of two legs unproven',

@@ -94,10 +94,12 @@ export interface ProbeFacts {
   readonly legs: readonly Leg[];
   /** 2 behind a waypoint. Default 1. */
   readonly expected?: number;
+  /** Packets that could be read were on the wire meanwhile. */
+  readonly leaks?: boolean;
 }
 
 export function judge(p: ProbeFacts): Verdict {
-  if (!p.served) return 'plaintext';
+  if (!p.served || p.leaks === true) return 'plaintext';
   if (!p.ok) return 'refused';
   if (p.protocol === 'TCP' || p.legs.some((l) => l.protocol === 'TCP')) return 'plaintext';
   const whole = p.legs.length >= (p.expected ?? 1);

@@ -21,6 +21,7 @@ import {
   inboundOf,
   legOf,
   type SecondAnswer,
+  wireLeaks,
   wireText,
 } from './answers.ts';
 import { policyNotes, rootsOf, waypointPolicies, whyNotServed } from './configuration.ts';
@@ -95,6 +96,7 @@ class Collector {
       protocol: answer.protocol,
       legs,
       expected: waypoint ? 2 : 1,
+      leaks: wireLeaks(answer.wire),
     });
     const reason = reasonOf(answer, second, inbound);
     const report = { verdict, policies, plaintext, ...(reason && { reason }) };

@@ -5,6 +5,8 @@ import { after, before, describe, test } from 'node:test';
 import { openPacketTap, type PacketTap, runIp } from '../../core/linux/index.ts';
 import { parseIp } from '../../core/base/index.ts';
 import { eventually } from '../kit/eventually.ts';
+import { type Answer, legOf, wireLeaks } from '../../cli/verify/answers.ts';
+import { judge } from '../../cli/verify/verdict.ts';
 import { type NetnsMesh, startNetnsMesh } from './mesh.ts';
 import { join, skip, type TestNamespace, withNamespaces } from './ring.ts';
 
@@ -104,6 +106,55 @@ describe('capture in namespaces', { skip, timeout: 60_000 }, () => {
     const packets = tap.take();
     assert.ok(!packets.some((p) => p.includes('canary')), 'nothing of the payload on the link');
     assert.ok(packets.some((p) => p.includes(Buffer.from([0x17, 0x03, 0x03]))));
+  });
+
+  test('verify: a frame in clear on the wire turns the verdict, whatever was negotiated', async () => {
+    const ask = async (trace: string) => {
+      const body = {
+        source: 'Kubernetes//Pod/shop/client',
+        destination: '10.9.0.2:8080',
+        traceparent: `00-${trace}-00f067aa0ba902b7-01`,
+        fresh: true,
+        packets: true,
+      };
+      return (await mesh.probe(body)) as Answer;
+    };
+    const verdictOf = (answer: Answer) =>
+      judge({
+        served: answer.served,
+        ok: answer.ok,
+        protocol: answer.protocol,
+        legs: [legOf('client', 'server', answer)],
+        leaks: wireLeaks(answer.wire),
+      });
+    const quiet = await ask('4bf92f3577b34da6a3ce929d0e0e4736');
+    assert.equal(verdictOf(quiet), 'mtls', JSON.stringify(quiet));
+    const { wire } = quiet;
+    assert.ok(wire && 'tls' in wire && wire.tls > 0 && wire.plain === 0);
+    // Somebody in the pod says the same in clear, by UDP, which the mesh does not carry.
+    const trace = '5bf92f3577b34da6a3ce929d0e0e4736';
+    const loud = `
+import socket, time
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+print('loud', flush=True)
+for i in range(30000):
+    s.sendto(b'${trace}', ('10.9.0.2', 9999))
+    time.sleep(0.001)
+`;
+    const child = spawn('ip', ['netns', 'exec', a.name, 'python3', '-c', loud]);
+    const gone = new Promise((done) => child.once('exit', done));
+    try {
+      await new Promise((done) => child.stdout.once('data', done));
+      const answer = await eventually(async () => {
+        const found = await ask(trace);
+        return wireLeaks(found.wire) && found;
+      }, 'a frame in clear was seen');
+      assert.equal(answer.ok, true);
+      assert.equal(verdictOf(answer), 'plaintext');
+    } finally {
+      child.kill('SIGKILL');
+      await gone;
+    }
   });
 
   test('Z2 N-plain: a caller outside is let in, and counted as unknown', async () => {

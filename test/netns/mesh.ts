@@ -39,6 +39,8 @@ export interface NetnsMesh {
   records(): Promise<ConnectionRecord[]>;
   /** Connections that are open now. */
   live(): Promise<number>;
+  /** `POST /ambient/probe`. */
+  probe(body: object): Promise<unknown>;
   stop(): Promise<void>;
 }
 
@@ -133,6 +135,10 @@ export async function startNetnsMesh(
     async live() {
       const url = `http://${admin.host}:${admin.port}/ambient/connections?live`;
       return ((await (await fetch(url)).json()) as unknown[]).length;
+    },
+    async probe(body) {
+      const url = `http://${admin.host}:${admin.port}/ambient/probe`;
+      return (await fetch(url, { method: 'POST', body: JSON.stringify(body) })).json();
     },
     async stop() {
       await ztunnel.stop({ graceMs: 0 });
