@@ -16,6 +16,7 @@ export interface WaypointMetrics {
   readonly ejections: Counter;
   readonly handshakes: Counter;
   readonly checks: Counter;
+  readonly marks: Counter;
   readonly rateLimits: Counter;
   readonly pluginCalls: Counter;
   readonly pluginDuration: Histogram;
@@ -79,6 +80,11 @@ export function declareMetrics(metrics: Metrics, version: string): WaypointMetri
       name: 'ambient_waypoint_checks_total',
       help: 'Questions to external authorizers, by what came of them: allowed, denied, failed-open, failed-closed',
       labels: ['provider', 'outcome'],
+    }),
+    marks: metrics.counter({
+      name: 'ambient_waypoint_policy_marks_total',
+      help: 'Requests and connections that a policy matched without deciding: audit, dry-run-allow, dry-run-deny',
+      labels: ['policy', 'as'],
     }),
     rateLimits: metrics.counter({
       name: 'ambient_waypoint_rate_limits_total',

@@ -11,6 +11,7 @@ import {
 import { tcpLabels, type Workload, workloadSpiffeId } from '../core/model/index.ts';
 import type { Exchange, L7Connection } from './http/exchange.ts';
 import { headerOf, isGrpc } from './http/exchange.ts';
+import type { Mark } from './l7/access.ts';
 import { httpLabelNames, opaqueLabelNames, type WaypointMetrics } from './metrics.ts';
 import type { MeshView, NamespacedHost, Service, SpiffeId } from '../core/model/index.ts';
 
@@ -49,6 +50,7 @@ export interface OpaqueEnd {
   readonly flags: string;
   readonly reason?: FaultCode | undefined;
   readonly policy?: string | undefined;
+  readonly marks: readonly Mark[];
 }
 
 const pick = (names: readonly string[], all: Readonly<Record<string, string>>) =>
@@ -131,6 +133,10 @@ export class Reports {
     if (this.#ring.length > ringSize) this.#ring.shift();
   }
 
+  #marked(marks: readonly Mark[]): void {
+    for (const { policy, as } of marks) this.metrics.marks.add({ policy, as });
+  }
+
   request(x: Exchange): void {
     const { connection: c, outcome: o } = x;
     const durationMs = this.#clock.monotonic() - x.startedMs;
@@ -147,6 +153,7 @@ export class Reports {
     this.metrics.requestBytes.observe(labels, o.bytesReceived);
     this.metrics.responseBytes.observe(labels, o.bytesSent);
     if (o.reason) this.metrics.refusals.add({ reporter: 'waypoint', reason: o.reason });
+    this.#marked(o.marks);
     this.#push(recordOf(x, durationMs, this.#clock.now()));
     this.#log?.info('request', logFields(x, durationMs));
   }
@@ -162,6 +169,7 @@ export class Reports {
     this.metrics.received.add(labels, end.receivedBytes);
     this.metrics.sent.add(labels, end.sentBytes);
     if (end.reason) this.metrics.refusals.add({ reporter: 'waypoint', reason: end.reason });
+    this.#marked(end.marks);
     const durationMs = this.#clock.monotonic() - startedMs;
     this.#push({
       ...base(c, end.endpoint, durationMs, this.#clock.now()),
@@ -180,6 +188,7 @@ export class Reports {
       duration: `${Math.round(durationMs)}ms`,
       flags: end.flags,
       ...(end.reason && { reason: end.reason }),
+      ...markFields(end.marks),
     });
   }
 }
@@ -247,5 +256,16 @@ function logFields(x: Exchange, durationMs: number): Record<string, unknown> {
     'src.identity': c.peer.id ?? '-',
     ...(o.attempts > 1 && { attempts: o.attempts }),
     ...(o.policy !== undefined && { policy: o.policy }),
+    ...markFields(o.marks),
   };
+}
+
+/** `audit=ns/a,ns/b dry_run_deny=ns/c`: what matched and decided nothing (6.1). */
+function markFields(marks: readonly Mark[]): Record<string, string> {
+  const out: Record<string, string> = {};
+  for (const { policy, as } of marks) {
+    const name = as.replaceAll('-', '_');
+    out[name] = out[name] === undefined ? policy : `${out[name]},${policy}`;
+  }
+  return out;
 }

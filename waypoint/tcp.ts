@@ -6,6 +6,7 @@ import type { WorkloadUid } from '../core/model/index.ts';
 import type { WaypointContext } from './context.ts';
 import type { L7Connection } from './http/exchange.ts';
 import { xxh64 } from './balance/hash.ts';
+import type { Mark } from './l7/access.ts';
 import type { Cluster } from './l7/cluster.ts';
 import { clusterEndpoints, pickBackend, pickTarget } from './upstream/pick.ts';
 import { withOutsideTls } from './upstream/outside.ts';
@@ -16,6 +17,7 @@ export interface OpenedOpaque {
   readonly endpoint: Endpoint;
   readonly startedMs: number;
   readonly cluster: Cluster;
+  readonly marks: readonly Mark[];
 }
 
 /** Endpoints tried before any byte is sent. */
@@ -27,6 +29,7 @@ export async function openOpaque(
   c: L7Connection,
 ): Promise<OpenedOpaque | MeshError> {
   const startedMs = ctx.clock.monotonic();
+  let marks: readonly Mark[] = [];
   const fail = (error: MeshError, flag?: string): MeshError => {
     ctx.reports.opaque(c, startedMs, {
       endpoint: undefined,
@@ -35,6 +38,7 @@ export async function openOpaque(
       flags: flag ?? (error.code === 'NO_HEALTHY_UPSTREAM' ? 'UH' : 'UF'),
       reason: error.code,
       policy: error.policy,
+      marks,
     });
     return error;
   };
@@ -45,6 +49,7 @@ export async function openOpaque(
     destinationIp: c.target.ip,
     destinationPort: c.target.port,
   });
+  ({ marks } = verdict);
   if (!verdict.allow) {
     const code = verdict.by === undefined ? 'POLICY_NOT_ALLOWED' : 'POLICY_DENIED';
     return fail(new MeshError(code, verdict.by === undefined ? {} : { policy: verdict.by }));
@@ -77,7 +82,7 @@ export async function openOpaque(
       const stream = await withOutsideTls(opened.stream, cluster, host, [], ctx.clock);
       stream.once('close', connection);
       if (stream.destroyed) connection();
-      return { stream, endpoint, startedMs, cluster };
+      return { stream, endpoint, startedMs, cluster, marks };
     } catch (caught) {
       last = fromUnknown(caught, 'DIAL_REFUSED');
       const endpoints = clusterEndpoints(ctx, cluster).length;
@@ -105,5 +110,6 @@ export async function carryOpaque(
     receivedBytes: joined.counts.nearToFar,
     sentBytes: joined.counts.farToNear,
     flags: '-',
+    marks: opened.marks,
   });
 }

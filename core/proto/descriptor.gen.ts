@@ -3117,7 +3117,8 @@ export const descriptor = {
          "values": {
           "ALLOW": 0,
           "DENY": 1,
-          "CUSTOM": 2
+          "CUSTOM": 2,
+          "AUDIT": 3
          }
         },
         "AccessPolicy": {

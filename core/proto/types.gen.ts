@@ -36,7 +36,7 @@ export const L7ListenerProtocol = {"LISTEN_HTTP":0,"LISTEN_HTTPS":1,"LISTEN_TCP"
 
 export const L7PathKind = {"ANY":0,"EXACT":1,"PREFIX":2,"REGEX":3,"STRING_PREFIX":4} as const;
 
-export const L7PolicyAction = {"ALLOW":0,"DENY":1,"CUSTOM":2} as const;
+export const L7PolicyAction = {"ALLOW":0,"DENY":1,"CUSTOM":2,"AUDIT":3} as const;
 
 export const L7Balancer = {"LEAST_REQUEST":0,"ROUND_ROBIN":1,"RANDOM":2,"PASSTHROUGH":3,"RING_HASH":4,"MAGLEV":5} as const;
 

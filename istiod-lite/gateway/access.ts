@@ -45,6 +45,7 @@ const actions: Readonly<Record<string, number>> = {
   ALLOW: L7PolicyAction.ALLOW,
   DENY: L7PolicyAction.DENY,
   CUSTOM: L7PolicyAction.CUSTOM,
+  AUDIT: L7PolicyAction.AUDIT,
 };
 
 /** Keys of `when` that a waypoint cannot judge yet. */

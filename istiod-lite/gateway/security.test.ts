@@ -282,6 +282,20 @@ test('the mode of paths goes to every waypoint', () => {
   assert.equal(mode('DECODE_AND_MERGE_SLASHES'), L7Normalization.DECODE_AND_MERGE_SLASHES);
 });
 
+test('AUDIT is sent to be told of, and keeps nobody from going around its waypoint', () => {
+  const audit = object('AuthorizationPolicy', 'watch', {
+    targetRefs,
+    action: 'AUDIT',
+    rules: [{}],
+  });
+  const w = world(audit);
+  assert.deepEqual(
+    told(w).policies?.map((p) => [p.key, p.action]),
+    [['shop/watch', L7PolicyAction.AUDIT]],
+  );
+  assert.equal(policiesAtStake(w, w.cluster.services.get('shop', 'web'), 'shop/waypoint'), false);
+});
+
 describe('plugins', () => {
   const set = (
     list: string,

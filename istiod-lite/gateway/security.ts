@@ -62,7 +62,7 @@ export function securityFor(
   service: ServiceFacts | undefined,
   gateway: string,
 ): Draft<wire.L7ServiceConfig> {
-  const all = policiesFor(world, service, gateway).filter((p) => p.action !== 'AUDIT');
+  const all = policiesFor(world, service, gateway);
   const names = new Set(all.filter((p) => p.action === 'CUSTOM').map((p) => p.provider));
   return {
     policies: all.map(policy),

@@ -143,8 +143,9 @@ export function policyStatus(
   if (nobody !== undefined && wanted.status === 'True')
     wanted = yes(accepted, 'PartiallyInvalid', `${nobody}: what it matches is refused`);
   if (unknown.length > 0 && wanted.status === 'True') {
+    const verb = p.action === 'AUDIT' ? 'match' : 'refuse';
     const effect =
-      p.action === 'ALLOW' ? 'its rules allow nothing' : 'its rules refuse on the rest';
+      p.action === 'ALLOW' ? 'its rules allow nothing' : `its rules ${verb} on the rest`;
     wanted = yes(accepted, 'UnsupportedValue', `cannot judge ${unknown.join(', ')}: ${effect}`);
   }
   const conditions = settle(p.conditions, [wanted], p.generation, now);

@@ -89,6 +89,6 @@ export function policiesAtStake(
   if (authenticationsFor(world, s, gateway).length > 0) return true;
   if (pluginsFor(world, s, gateway).some(({ plugin }) => !plugin.failOpen)) return true;
   return policiesFor(world, s, gateway).some(
-    (p) => p.annotations.get('istio.io/dry-run') !== 'true',
+    (p) => p.annotations.get('istio.io/dry-run') !== 'true' && p.action !== 'AUDIT',
   );
 }

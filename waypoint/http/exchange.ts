@@ -4,6 +4,7 @@ import type { Duplex } from 'node:stream';
 import type { FaultCode, IpPort } from '../../core/base/index.ts';
 import type { Identity, NamespacedHost, SpiffeId, Workload } from '../../core/model/index.ts';
 import type { CompiledPort, CompiledService } from '../l7/compile.ts';
+import type { Mark } from '../l7/access.ts';
 import type { CompiledRule } from '../l7/routes.ts';
 import type { EndUser } from '../l7/token-rules.ts';
 
@@ -112,6 +113,8 @@ export interface Outcome {
   policy: string | undefined;
   reason: FaultCode | undefined;
   grpcStatus: string;
+  /** Policies that matched and decide nothing. */
+  marks: readonly Mark[];
 }
 
 export const newOutcome = (): Outcome => ({
@@ -129,6 +132,7 @@ export const newOutcome = (): Outcome => ({
   policy: undefined,
   reason: undefined,
   grpcStatus: '',
+  marks: [],
 });
 
 export function headerOf(headers: HeaderList, name: string): string | undefined {

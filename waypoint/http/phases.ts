@@ -94,6 +94,7 @@ function route(_ctx: WaypointContext, x: Exchange): undefined {
 
 function authorize(_ctx: WaypointContext, x: Exchange): LocalReply | undefined {
   const verdict = x.connection.service.access.judge(accessFacts(x));
+  x.outcome.marks = verdict.marks;
   if (verdict.allow) return undefined;
   const [namespace = '', name = ''] = (verdict.by ?? '').split('/');
   const details =

@@ -5,19 +5,22 @@ import { L7PolicyAction } from '../../core/proto/index.ts';
 import type * as wire from '../../core/proto/index.ts';
 import { encode, decode } from '../../core/rpc/index.ts';
 import type { Draft } from '../../core/rpc/index.ts';
-import { type AccessFacts, compileAccess } from './access.ts';
+import { type AccessFacts, compileAccess, type Judgement } from './access.ts';
 import { Faults } from './faults.ts';
-import { compileTemplate } from './path-template.ts';
+import { compileTemplate, maxSegments, segmented } from './path-template.ts';
 
 type Rule = Draft<wire.L7AccessRule>;
 
-function judge(policies: readonly Draft<wire.L7AccessPolicy>[], facts: AccessFacts): boolean {
+const judge = (policies: readonly Draft<wire.L7AccessPolicy>[], facts: AccessFacts): boolean =>
+  judged(policies, facts).allow;
+
+function judged(policies: readonly Draft<wire.L7AccessPolicy>[], facts: AccessFacts): Judgement {
   const bytes = encode('ambientlite.waypoint.v1.ServiceConfig', { policies });
   const faults = new Faults();
   const read = decode('ambientlite.waypoint.v1.ServiceConfig', bytes);
   const access = compileAccess(read.policies, faults);
   assert.deepEqual(faults.all, []);
-  return access.judge(facts).allow;
+  return access.judge(facts);
 }
 
 const policy = (action: number, ...rules: Rule[]): Draft<wire.L7AccessPolicy> => ({
@@ -98,6 +101,39 @@ describe('order and absence', () => {
     assert.equal(judge([deny({ ...get, unreadable: true })], base), false));
   test('dry run never decides', () =>
     assert.equal(judge([{ ...deny({}), dryRun: true }], base), true));
+  test('AUDIT and dry run: told where they match, whatever is decided', () => {
+    const audit = (key: string, ...rules: Rule[]) => ({ key, action: L7PolicyAction.AUDIT, rules });
+    const quiet = [
+      audit('n/hit', get),
+      audit('n/miss', op({ methods: { any: ['PUT'] } })),
+      audit('n/none'),
+      { ...deny(get), key: 'n/dry-deny', dryRun: true },
+      { ...allow({}), key: 'n/dry-allow', dryRun: true },
+    ];
+    const marks = [
+      { policy: 'n/hit', as: 'audit' },
+      { policy: 'n/dry-deny', as: 'dry-run-deny' },
+      { policy: 'n/dry-allow', as: 'dry-run-allow' },
+    ];
+    for (const [more, allowed] of [
+      [[], true],
+      [[deny(get)], false],
+      [[allow(op({ methods: { any: ['PUT'] } }))], false],
+      [[allow(get)], true],
+    ] as const) {
+      const verdict = judged([...quiet, ...more], base);
+      assert.equal(verdict.allow, allowed);
+      assert.deepEqual(verdict.marks, marks);
+    }
+    assert.deepEqual(judged(quiet, opaque).marks[0], marks[0], 'on the rest, as DENY');
+  });
+  test('P4 an action of a newer control plane is refused with its service', () => {
+    const faults = new Faults();
+    const bytes = encode('ambientlite.waypoint.v1.ServiceConfig', { policies: [policy(9, {})] });
+    const { policies } = decode('ambientlite.waypoint.v1.ServiceConfig', bytes);
+    assert.equal(compileAccess(policies, faults).judge(base).allow, false);
+    assert.match(faults.all.join(), /action 9 is not known/);
+  });
   test('no identity: positive fails, negative succeeds', () => {
     assert.equal(judge([allow(from({ principals: { any: ['*'] } }))], anonymous), false);
     assert.equal(judge([allow(from({ principals: { none: ['td/*'] } }))], anonymous), true);
@@ -127,10 +163,12 @@ describe('path templates', () => {
     test(`${pattern} on ${path}`, () => {
       const made = compileTemplate(pattern);
       assert.ok(typeof made === 'function');
-      assert.equal(made(path), wanted);
+      assert.equal(made(segmented(path)), wanted);
     });
   }
-  for (const bad of ['/a{*}', '/{**}/{*}', '/{*}*', 'x']) {
-    test(`${bad} is refused`, () => assert.equal(typeof compileTemplate(bad), 'object'));
+  const long = '/a'.repeat(maxSegments + 1);
+  for (const bad of ['/a{*}', '/{**}/{*}', '/{*}*', 'x', long]) {
+    test(`${bad.slice(0, 20)} is refused`, () =>
+      assert.equal(typeof compileTemplate(bad), 'object'));
   }
 });

@@ -87,7 +87,12 @@ export interface Judges {
   readonly plugins: readonly string[];
 }
 
-const actionNames: Readonly<Record<number, string>> = { 0: 'ALLOW', 1: 'DENY', 2: 'CUSTOM' };
+const actionNames: Readonly<Record<number, string>> = {
+  0: 'ALLOW',
+  1: 'DENY',
+  2: 'CUSTOM',
+  3: 'AUDIT',
+};
 
 const judgesOf = (c: wire.L7ServiceConfig): Judges => ({
   policies: c.policies.map(({ key, action, dryRun, provider }) => ({

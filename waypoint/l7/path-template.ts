@@ -1,11 +1,27 @@
 // Path templates of policies (waypoint-l7.md 6.5): `{*}` is one segment, `{**}` zero or more, the last
 // operator; literals only around them.
 
+/** Segments that a template may have, and of a path the ones that are told apart. */
+export const maxSegments = 128;
+
+/** A path as templates look at it: none of them reads more than its beginning and its end. */
+export interface Segmented {
+  readonly path: string;
+  /** The first `maxSegments + 1`, without slashes; none where the path does not begin with one. */
+  readonly first: readonly string[];
+}
+
+export const segmented = (path: string): Segmented => ({
+  path,
+  first: path.startsWith('/') ? path.slice(1).split('/', maxSegments + 1) : [],
+});
+
 export function compileTemplate(
   pattern: string,
-): ((path: string) => boolean) | { readonly refused: string } {
+): ((p: Segmented) => boolean) | { readonly refused: string } {
   if (!pattern.startsWith('/')) return { refused: 'must start with /' };
   const segments = pattern.slice(1).split('/');
+  if (segments.length > maxSegments) return { refused: `has more than ${maxSegments} segments` };
   const deep = segments.indexOf('{**}');
   for (const s of segments) {
     if (s === '{*}' || s === '{**}') continue;
@@ -19,19 +35,14 @@ export function compileTemplate(
   const fits = (want: string, have: string): boolean =>
     want === '{*}' ? have !== '' : want === have;
   if (deep < 0) {
-    return (path) => {
-      const have = path.slice(1).split('/');
-      return have.length === segments.length && segments.every((w, i) => fits(w, have[i] ?? ''));
-    };
+    return ({ first }) =>
+      first.length === segments.length && segments.every((w, i) => fits(w, first[i] ?? ''));
   }
   const head = segments.slice(0, deep);
   const tail = segments.slice(deep + 1);
-  return (path) => {
-    if (!path.startsWith('/')) return false;
-    const have = path.slice(1).split('/');
-    // `/foo/{**}` needs the slash after foo.
-    if (have.length < head.length + Math.max(1, tail.length)) return false;
-    const back = have.slice(have.length - tail.length);
-    return head.every((w, i) => fits(w, have[i] ?? '')) && tail.every((w, i) => w === back[i]);
-  };
+  const end = tail.length > 0 ? `/${tail.join('/')}` : '';
+  // `/foo/{**}` needs the slash after foo.
+  const least = head.length + Math.max(1, tail.length);
+  return ({ path, first }) =>
+    first.length >= least && head.every((w, i) => fits(w, first[i] ?? '')) && path.endsWith(end);
 }

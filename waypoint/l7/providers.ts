@@ -3,6 +3,7 @@ import { namespacedHost } from '../../core/model/index.ts';
 import { L7PolicyAction } from '../../core/proto/index.ts';
 import type * as wire from '../../core/proto/index.ts';
 import { type AccessFacts, compileRule } from './access.ts';
+import { AccessView } from './access-view.ts';
 import type { Cluster } from './cluster.ts';
 import type { CompileContext } from './faults.ts';
 
@@ -90,9 +91,10 @@ export function compileExternal(
   return {
     toAsk(f, afterTokens) {
       const asked = new Map<string, Asked>();
+      const v = new AccessView(f);
       for (const p of all) {
         if (p.after !== afterTokens || !p.provider || asked.has(p.provider.name)) continue;
-        if (p.rules.some((test) => test(f)))
+        if (p.rules.some((test) => test(v)))
           asked.set(p.provider.name, { provider: p.provider, policy: p.key });
       }
       return [...asked.values()];

@@ -3,9 +3,10 @@
 import { namespacedHost } from '../../core/model/index.ts';
 import type * as wire from '../../core/proto/index.ts';
 import { type BucketPlan, Buckets } from '../balance/bucket.ts';
-import { type AccessFacts, textTest } from './access.ts';
+import type { AccessFacts } from './access.ts';
 import type { Cluster } from './cluster.ts';
 import type { CompileContext } from './faults.ts';
+import { textTest } from './texts.ts';
 import { claimAt, claimTexts } from './token.ts';
 
 /** Keys that one limit counts apart; more share one count. */
