@@ -2,7 +2,7 @@
 // observe, then mesh, then tunnels; stopping is the reverse, with the observability up to the end.
 import { Acceptors, type CaClient, CertManager } from '../certs/index.ts';
 import { type Clock, parseIp, type Random } from '../core/base/index.ts';
-import { podUid, printIdentity, type Workload } from '../core/model/index.ts';
+import { podUid, printIdentity, type Workload, type WorkloadUid } from '../core/model/index.ts';
 import { listen, type Listener, type ProxyOpsServers, Readiness } from '../core/runtime/index.ts';
 import type { Metrics, RootLog } from '../core/telemetry/index.ts';
 import type { MeshFeed } from '../core/xds/index.ts';
@@ -70,7 +70,7 @@ export async function startWaypoint(config: WaypointConfig, deps: WaypointDeps):
   const metrics = declareMetrics(deps.metrics, config.version);
   const sockets = new OpenSockets();
   let draining = false;
-  const self = (): Workload => ownWorkload(config, feed);
+  const self = ownWorkload(config, feed);
   const tunnels = new Tunnels({
     config,
     clock,
@@ -184,10 +184,13 @@ function openListener(config: WaypointConfig, accept: Accept): Promise<Listener>
 }
 
 /** Our pod as the mesh has it, so that locality counts; before that, what we know ourselves. */
-function ownWorkload(config: WaypointConfig, feed: MeshFeed): Workload {
+function ownWorkload(config: WaypointConfig, feed: MeshFeed): () => Workload {
   const uid = podUid(config.clusterId, config.podNamespace, config.podName);
-  const known = feed.view.workload(uid);
-  if (known) return known;
+  const ourselves = describeSelf(config, uid);
+  return () => feed.view.workload(uid) ?? ourselves;
+}
+
+function describeSelf(config: WaypointConfig, uid: WorkloadUid): Workload {
   const ip = parseIp(config.podIp);
   return {
     uid,

@@ -7,6 +7,8 @@ export interface Log {
   info(message: string, fields?: LogFields): void;
   warn(message: string, fields?: LogFields): void;
   error(message: string, fields?: LogFields): void;
+  /** Whether a line of this level would be written: worth asking before fields are made for each request. */
+  enabled(level: 'debug' | 'info'): boolean;
   /** The same log under a narrower scope, e.g. `xds` or `access`. */
   child(scope: string): Log;
 }
@@ -16,5 +18,6 @@ export const silentLog: Log = {
   info() {},
   warn() {},
   error() {},
+  enabled: () => false,
   child: () => silentLog,
 };

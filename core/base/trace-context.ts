@@ -23,7 +23,11 @@ export function traceIdOf(traceparent: string | undefined): string | undefined {
 
 const digits = (length: number, random: Random): string => {
   let text = '';
-  while (text.length < length) text += Math.floor(random.next() * 16).toString(16);
+  while (text.length < length) {
+    text += Math.floor(random.next() * 2 ** 32)
+      .toString(16)
+      .padStart(8, '0');
+  }
   return text;
 };
 

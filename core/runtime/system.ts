@@ -1,5 +1,5 @@
 // The real clock and chance.
-import { randomInt } from 'node:crypto';
+import { randomFillSync } from 'node:crypto';
 import type { Clock, Random } from '../base/index.ts';
 
 // setTimeout takes at most 2^31 − 1 ms; a longer wait is made of several.
@@ -22,5 +22,21 @@ export const systemClock: Clock = {
   after: arm,
 };
 
+// Drawn in one go for many: asking the system for each number cost more than the request's routing.
+const bytesEach = 6;
+const pool = Buffer.alloc(bytesEach * 512);
+let at = pool.length;
+
 /** Cryptographic source: trace ids and jitter must not be guessable from one another. */
-export const systemRandom: Random = { next: () => randomInt(0, 2 ** 47) / 2 ** 47 };
+export const systemRandom: Random = {
+  next() {
+    if (at === pool.length) {
+      randomFillSync(pool);
+      at = 0;
+    }
+    const value = pool.readUIntBE(at, bytesEach);
+    pool.fill(0, at, at + bytesEach);
+    at += bytesEach;
+    return value / 2 ** (8 * bytesEach);
+  },
+};

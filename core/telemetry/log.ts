@@ -43,14 +43,15 @@ function plainField(key: string, value: unknown): string {
   return `${key}=${bare ? value : plainValue(value)}`;
 }
 
-function plainLine(json: string): string {
-  const { time, level, scope, message, ...fields } = JSON.parse(json) as Record<string, unknown>;
+/** One line as Istio writes it. */
+function plainLine(level: string, scope: string, message: string, fields: LogFields): string {
   const list = Object.entries(fields).map(([k, v]) => plainField(k, v));
-  return `${String(time)}\t${String(level)}\t${String(scope)}\t${String(message)}\t${list.join(' ')}\n`;
+  return `${now()}\t${level}\t${scope}\t${message}\t${list.join(' ')}\n`;
 }
 
 // Microseconds as Istio prints them; the clock gives milliseconds.
-const timestamp = (): string => `,"time":"${new Date().toISOString().replace('Z', '000Z')}"`;
+const now = (): string => new Date().toISOString().replace('Z', '000Z');
+const timestamp = (): string => `,"time":"${now()}"`;
 
 function clean(fields: LogFields | undefined): Record<string, unknown> {
   const out: Record<string, unknown> = {};
@@ -61,27 +62,34 @@ function clean(fields: LogFields | undefined): Record<string, unknown> {
   return out;
 }
 
+type LineLevel = 'debug' | 'info' | 'warn' | 'error';
+
 class ScopedLog implements RootLog {
   readonly #root: Levels;
+  readonly #scope: string;
   readonly #logger: pino.Logger;
 
   constructor(root: Levels, scope: string, logger: pino.Logger) {
     this.#root = root;
+    this.#scope = scope;
     this.#logger = logger;
     root.add(scope, logger);
   }
 
   debug(message: string, fields?: LogFields): void {
-    if (this.#logger.isLevelEnabled('debug')) this.#logger.debug(clean(fields), message);
+    this.#write('debug', message, fields);
   }
   info(message: string, fields?: LogFields): void {
-    if (this.#logger.isLevelEnabled('info')) this.#logger.info(clean(fields), message);
+    this.#write('info', message, fields);
   }
   warn(message: string, fields?: LogFields): void {
-    this.#logger.warn(clean(fields), message);
+    this.#write('warn', message, fields);
   }
   error(message: string, fields?: LogFields): void {
-    this.#logger.error(clean(fields), message);
+    this.#write('error', message, fields);
+  }
+  enabled(level: 'debug' | 'info'): boolean {
+    return this.#logger.isLevelEnabled(level);
   }
   child(scope: string): Log {
     return this.#root.scoped(scope);
@@ -97,6 +105,14 @@ class ScopedLog implements RootLog {
   resetLevels(): void {
     this.#root.use(this.#root.initial);
   }
+
+  /** pino keeps the levels and writes JSON; a plain line is put together here, for it is one for each connection. */
+  #write(level: LineLevel, message: string, fields: LogFields | undefined): void {
+    if (!this.#logger.isLevelEnabled(level)) return;
+    const { plain } = this.#root;
+    if (plain) plain(plainLine(level, this.#scope, message, clean(fields)));
+    else this.#logger[level](clean(fields), message);
+  }
 }
 
 class Levels {
@@ -106,7 +122,11 @@ class Levels {
   readonly #scopes = new Map<string, ScopedLog>();
   readonly #loggers = new Map<string, pino.Logger>();
 
-  constructor(filter: LevelFilter, base: pino.Logger) {
+  /** Where plain lines go; absent = lines are JSON. */
+  readonly plain: ((line: string) => void) | undefined;
+
+  constructor(filter: LevelFilter, base: pino.Logger, plain: ((line: string) => void) | undefined) {
+    this.plain = plain;
     this.initial = filter;
     this.filter = filter;
     this.#base = base;
@@ -158,7 +178,6 @@ export function createLog(scope: string, options: LogOptions = {}): RootLog {
   const filter = mergeLevels({ base: 'info', scopes: new Map() }, options.level ?? 'info');
   if (!filter) throw new RangeError(`log level not understood: ${options.level}`);
   const sink = options.write ?? standardOutput();
-  const write = options.format === 'json' ? sink : (line: string) => sink(plainLine(line));
   const base = pino(
     {
       base: null,
@@ -166,7 +185,7 @@ export function createLog(scope: string, options: LogOptions = {}): RootLog {
       timestamp,
       formatters: { level: (label) => ({ level: label }) },
     },
-    { write },
+    { write: sink },
   );
-  return new Levels(filter, base).scoped(scope);
+  return new Levels(filter, base, options.format === 'json' ? undefined : sink).scoped(scope);
 }

@@ -1,8 +1,10 @@
 // prom-client behind plain functions: one registry per component, names declared once, bounded series.
 import client from 'prom-client';
+import { CounterSeries, HistogramSeries } from './series.ts';
 
 export type Labels = Readonly<Record<string, string>>;
 
+/** A labels object is read once: who counts the same again gives the same object, and never changes it. */
 export interface Counter {
   add(labels: Labels, by?: number): void;
 }
@@ -37,59 +39,39 @@ export interface Metrics {
   value(name: string, labels: Labels): Promise<number>;
 }
 
-// A hostile peer must not be able to grow a metric without end (checklist L22): past this many label
-// sets everything further goes into one series whose labels all read `overflow`.
-const maxSeries = 20_000;
-
-class SeriesGuard {
-  readonly #seen = new Set<string>();
-  readonly #names: readonly string[];
-  constructor(names: readonly string[]) {
-    this.#names = names;
-  }
-  labels(labels: Labels): Labels {
-    const key = this.#names.map((n) => labels[n] ?? '').join('\u0001');
-    if (this.#seen.has(key)) return labels;
-    if (this.#seen.size < maxSeries) {
-      this.#seen.add(key);
-      return labels;
-    }
-    return Object.fromEntries(this.#names.map((n) => [n, 'overflow']));
-  }
-}
+// Seconds, as prom-client's own.
+const defaultBuckets = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
 
 export function createMetrics(): Metrics {
   const registry = new client.Registry();
   const known: DeclaredMetric[] = [];
-  const common = (
-    type: DeclaredMetric['type'],
-    spec: MetricSpec,
-  ): { name: string; help: string; labelNames: string[]; registers: client.Registry[] } => {
+  const declare = (type: DeclaredMetric['type'], spec: MetricSpec): void => {
     known.push({ ...spec, type });
-    const labelNames = [...(spec.labels ?? [])];
-    return { name: spec.name, help: spec.help, labelNames, registers: [registry] };
+  };
+  // The registry asks its metrics for nothing but their names and values.
+  const register = <S extends CounterSeries | HistogramSeries>(series: S): S => {
+    registry.registerMetric(series as unknown as client.Metric<string>);
+    return series;
   };
   return {
     counter(spec) {
-      const c = new client.Counter(common('counter', spec));
-      const guard = new SeriesGuard(spec.labels ?? []);
-      return { add: (labels, by = 1) => c.inc({ ...guard.labels(labels) }, by) };
+      declare('counter', spec);
+      return register(new CounterSeries(spec));
     },
+    // Their labels are our own words, never a peer's: nobody can make them many.
     gauge(spec) {
-      const g = new client.Gauge(common('gauge', spec));
-      const guard = new SeriesGuard(spec.labels ?? []);
+      declare('gauge', spec);
+      const { name, help } = spec;
+      const labelNames = [...(spec.labels ?? [])];
+      const g = new client.Gauge({ name, help, labelNames, registers: [registry] });
       return {
-        set: (labels, value) => g.set({ ...guard.labels(labels) }, value),
-        add: (labels, by) => g.inc({ ...guard.labels(labels) }, by),
+        set: (labels, value) => g.set({ ...labels }, value),
+        add: (labels, by) => g.inc({ ...labels }, by),
       };
     },
     histogram(spec) {
-      const h = new client.Histogram({
-        ...common('histogram', spec),
-        ...(spec.buckets && { buckets: [...spec.buckets] }),
-      });
-      const guard = new SeriesGuard(spec.labels ?? []);
-      return { observe: (labels, value) => h.observe({ ...guard.labels(labels) }, value) };
+      declare('histogram', spec);
+      return register(new HistogramSeries(spec, defaultBuckets));
     },
     async render(accept) {
       const open = accept?.includes('application/openmetrics-text') ?? false;

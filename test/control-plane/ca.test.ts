@@ -59,7 +59,14 @@ describe('the CA of the control plane', () => {
   let lines: { message: string; fields: LogFields }[] = [];
   const note = (message: string, fields: LogFields = {}): void =>
     void lines.push({ message, fields });
-  const log: Log = { debug: note, info: note, warn: note, error: note, child: () => log };
+  const log: Log = {
+    debug: note,
+    info: note,
+    warn: note,
+    error: note,
+    enabled: () => true,
+    child: () => log,
+  };
 
   beforeEach(async () => {
     cluster = await startCluster();
