@@ -16,7 +16,15 @@ export {
   text,
   texts,
 } from './cluster/index.ts';
-export { bindLabels, type Binding, GatewayState } from './gateway/index.ts';
+export {
+  accessPolicy,
+  bindLabels,
+  type Binding,
+  GatewayState,
+  isClassRef,
+  isGatewayRef,
+  isServiceRef,
+} from './gateway/index.ts';
 export {
   HostOwners,
   type MeshSettings,

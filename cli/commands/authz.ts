@@ -2,34 +2,95 @@
 import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
 import { type KubeClient, type KubeObject, resources } from '../../core/kube/index.ts';
-import { type MeshState, podUid, readMeshDump, type Workload } from '../../core/model/index.ts';
-import { callPodJson } from '../admin-client.ts';
+import {
+  type MeshState,
+  podUid,
+  type Policy,
+  readMeshDump,
+  type Workload,
+} from '../../core/model/index.ts';
+import type { AuthorizationPolicyFacts } from '../../istiod-lite/index.ts';
+import { callPodJson, type PodRef } from '../admin-client.ts';
 import { readManifests } from '../apply.ts';
 import { connect, type GlobalFlags, namespaceOf } from '../connect.ts';
 import { CliError } from '../errors.ts';
 import {
   reach,
+  reachAtWaypoint,
+  type ReachRow,
   type SeenConnection,
   simulate,
   withMutualTls,
   withPolicies,
 } from '../explain/authz.ts';
 import { findWorkload } from '../explain/find.ts';
+import { policiesAt, readRequest, type RequestFlags } from '../explain/l7.ts';
+import {
+  fetchWaypointDump,
+  readWaypointDump,
+  type WaypointFlags,
+  waypointPods,
+  withRequestOptions,
+} from '../explain/waypoints.ts';
+import {
+  blindSpots,
+  type SeenRequest,
+  simulateRequests,
+  type WaypointSeen,
+} from '../explain/simulate-l7.ts';
 import { printData, printTable, readFormat } from '../output.ts';
 import { adminPort, ztunnelPods } from '../refs.ts';
 import { loadDump } from '../ztunnel/source.ts';
 
+interface CheckFlags extends RequestFlags, WaypointFlags {
+  readonly dump?: string;
+  readonly output: string;
+}
+
+/** At the waypoints of the workload's services; without options a request is `GET /`. */
+async function waypointRows(
+  mesh: MeshState,
+  to: Workload,
+  f: CheckFlags,
+  open: () => Promise<KubeClient>,
+): Promise<ReachRow[]> {
+  const rows: ReachRow[] = [];
+  for (const key of to.services.keys()) {
+    const service = mesh.service(key);
+    const [pod] = service ? waypointPods(mesh, service) : [];
+    if (!service || !pod) continue;
+    if (f.waypointDump === undefined && f.dump !== undefined) continue;
+    const { waypoint, dump } =
+      f.waypointDump === undefined
+        ? await fetchWaypointDump(await open(), pod)
+        : readWaypointDump(f.waypointDump);
+    const policies = policiesAt(dump, key);
+    if (!policies) continue;
+    const request = readRequest(f, service.hostname);
+    rows.push(...reachAtWaypoint(mesh, service, waypoint, policies, request));
+  }
+  return rows;
+}
+
+const checkHelp = `
+The rows of a waypoint judge one request: GET / unless --method, --path, --host, --header or --claims say another.
+
+Examples:
+  ambientctl authz check deploy/productpage-v1
+  ambientctl authz check svc/productpage --method DELETE --path /admin --header x-team:red
+`;
+
 function checkCommand(): Command {
-  return new Command('check')
+  return withRequestOptions(new Command('check'))
     .summary('who may reach a workload')
     .description(
-      'Judges every identity of the mesh, and plaintext, against each port of a workload.',
+      'Judges every identity of the mesh, and plaintext, against each port of a workload at its ztunnel, and a request of each against its services at their waypoints.',
     )
     .argument('<workload>', 'pod/x, deploy/x or svc/x, optionally with .namespace')
     .option('--dump <file>', 'a config dump instead of a live proxy, - for standard input')
     .option('-o, --output <format>', 'short, json or yaml', 'short')
-    .addHelpText('after', '\nExample:\n  ambientctl authz check deploy/productpage-v1\n')
-    .action(async (ref: string, f: { dump?: string; output: string }, self: Command) => {
+    .addHelpText('after', checkHelp)
+    .action(async (ref: string, f: CheckFlags, self: Command) => {
       const format = readFormat(f.output);
       const globals = self.optsWithGlobals<GlobalFlags>();
       const source = { file: f.dump, proxyAdminPort: adminPort };
@@ -40,15 +101,18 @@ function checkCommand(): Command {
         source,
       );
       const { mesh } = readMeshDump(dump.raw);
-      const rows = reach(mesh, findWorkload(mesh, ref, globals.namespace ?? 'default'));
+      const to = findWorkload(mesh, ref, globals.namespace ?? 'default');
+      const atWaypoints = await waypointRows(mesh, to, f, () => connect(globals));
+      const rows = [...reach(mesh, to), ...atWaypoints];
       const table = rows.map((r) => [
         r.source,
         String(r.port),
         r.allowed ? 'allowed' : 'refused',
+        r.request === undefined ? r.where : `${r.where}: ${r.request}`,
         r.decidedBy,
       ]);
       const short = (): string =>
-        printTable([['SOURCE', 'PORT', 'VERDICT', 'DECIDED BY'], ...table]);
+        printTable([['SOURCE', 'PORT', 'VERDICT', 'WHERE', 'DECIDED BY'], ...table]);
       process.stdout.write(printData(format, rows, short));
     });
 }
@@ -126,17 +190,34 @@ async function applyMutualTls(
   );
 }
 
-async function readPolicies(objects: readonly KubeObject[], rootNamespace: string, labels: Labels) {
+interface Given {
+  /** What ztunnel enforces. */
+  readonly policies: readonly {
+    readonly policy: Policy;
+    readonly selects: (w: Workload) => boolean;
+    readonly status: { readonly reason: string; readonly message: string } | undefined;
+  }[];
+  /** What waypoints enforce. */
+  readonly requests: readonly AuthorizationPolicyFacts[];
+}
+
+async function readPolicies(
+  objects: readonly KubeObject[],
+  rootNamespace: string,
+  labels: Labels,
+): Promise<Given> {
   const { readAuthorizationPolicy, selects, translatePolicy } = await import(
     '../../istiod-lite/index.ts'
   );
-  return objects
+  const all = objects
     .filter((o) => o.kind === 'AuthorizationPolicy')
-    .map((o) => {
-      const facts = readAuthorizationPolicy(o);
+    .map((o) => readAuthorizationPolicy(o));
+  const policies = all
+    .filter((facts) => facts.targetRefs.length === 0)
+    .map((facts) => {
       const { policy, status } = translatePolicy(facts, rootNamespace);
       if (!policy) {
-        const why = status?.message ?? 'it has targetRefs, so a waypoint enforces it';
+        const why = status?.message ?? 'it is not understood';
         throw new CliError(`${facts.namespace}/${facts.name} is not enforced by ztunnel: ${why}`);
       }
       const reaches = (w: Workload): boolean =>
@@ -146,13 +227,34 @@ async function readPolicies(objects: readonly KubeObject[], rootNamespace: strin
         selects(facts.selector, labels.get(w.uid) ?? new Map<string, string>());
       return { policy, selects: reaches, status };
     });
+  return { policies, requests: all.filter((facts) => facts.targetRefs.length > 0) };
+}
+
+/** What every waypoint holds and has recorded; none is asked where no policy is for one. */
+async function seenRequests(
+  kube: KubeClient,
+  mesh: MeshState,
+  wanted: boolean,
+): Promise<WaypointSeen[]> {
+  if (!wanted) return [];
+  const pods = new Map<string, PodRef>();
+  for (const s of mesh.services())
+    for (const pod of waypointPods(mesh, s)) pods.set(`${pod.name}.${pod.namespace}`, pod);
+  const out: WaypointSeen[] = [];
+  for (const pod of pods.values()) {
+    const dumped = await fetchWaypointDump(kube, pod);
+    const path = '/ambient/connections?recent';
+    const seen = (await callPodJson(kube, pod, adminPort, 'GET', path)) as SeenRequest[];
+    out.push({ ...dumped, seen });
+  }
+  return out;
 }
 
 function simulateCommand(): Command {
   return new Command('simulate')
     .summary('which connections a policy would cut, before it is applied')
     .description(
-      'Judges every connection that the proxies carry or have recorded, with and without the policies of a file. Applies nothing. Exit code 5 if something would be cut.',
+      'Judges every connection that the proxies carry or have recorded, with and without the policies of a file; for policies with targetRefs, every request that waypoints have recorded. Applies nothing. Exit code 5 if something would be cut.',
     )
     .requiredOption(
       '-f, --filename <file>',
@@ -177,9 +279,13 @@ function simulateCommand(): Command {
       const labels = await podLabels(kube);
       const objects = readObjects(f.filename, namespaceOf(globals, kube));
       const added = await readPolicies(objects, globals.istioNamespace, labels);
-      withPolicies(after, added);
+      withPolicies(after, added.policies);
       await applyMutualTls(kube, after, objects, globals.istioNamespace, labels);
-      const rows = simulate(before, after, await seenConnections(kube, globals.istioNamespace));
+      const atWaypoints = await seenRequests(kube, before, added.requests.length > 0);
+      const rows = [
+        ...simulate(before, after, await seenConnections(kube, globals.istioNamespace)),
+        ...simulateRequests(atWaypoints, added.requests, globals.istioNamespace),
+      ];
       const cut = rows.filter((r) => r.before === 'allowed' && r.after === 'refused');
       const short = (): string => {
         const table = rows.map((r) => [
@@ -191,9 +297,12 @@ function simulateCommand(): Command {
           r.decidedBy,
         ]);
         const head = ['SOURCE', 'DESTINATION', 'SEEN', 'COUNT', 'VERDICT', 'DECIDED BY'];
-        const notes = added
-          .filter((a) => a.status && a.status.reason !== 'Accepted')
-          .map((a) => `note: ${a.policy.key}: ${a.status?.message ?? ''}\n`);
+        const notes = [
+          ...added.policies
+            .filter((a) => a.status && a.status.reason !== 'Accepted')
+            .map((a) => `${a.policy.key}: ${a.status?.message ?? ''}`),
+          ...blindSpots(added.requests),
+        ].map((n) => `note: ${n}\n`);
         const sum = `${cut.length} of ${rows.length} pairs that have talked would be cut\n`;
         return `${printTable([head, ...table])}${notes.join('')}${sum}`;
       };

@@ -9,16 +9,22 @@ import {
   parseSpiffeId,
   type Policy,
   type PolicyKey,
+  type Service,
   type Workload,
   workloadIdentity,
   workloadSpiffeId,
 } from '../../core/model/index.ts';
+import { type AskedRequest, type Policies, requestVerdict } from './l7.ts';
 
 export interface ReachRow {
   readonly source: string;
   readonly port: number;
   readonly allowed: boolean;
   readonly decidedBy: string;
+  /** Who enforces it: ztunnel, or a waypoint by name; there `port` is the service's. */
+  readonly where: string;
+  /** At a waypoint: the request that was judged. */
+  readonly request?: string;
 }
 
 const zero = new Uint8Array(4);
@@ -28,10 +34,45 @@ function portsOf(w: Workload): number[] {
   return [...new Set(ports)].toSorted((a, b) => a - b);
 }
 
-/** Every identity of the mesh, and nobody (plaintext), against each port of the workload. */
-export function reach(mesh: MeshView, to: Workload): ReachRow[] {
+/** Every identity of the mesh with a workload that has it, in order. */
+function sourcesOf(mesh: MeshView): [string, Workload][] {
   const sources = new Map<string, Workload>();
   for (const w of mesh.workloads()) if (w.protocol === 'HBONE') sources.set(workloadSpiffeId(w), w);
+  return [...sources].toSorted(([a], [b]) => (a < b ? -1 : 1));
+}
+
+/** Every identity of the mesh with one request, against each port of a service at its waypoint. */
+export function reachAtWaypoint(
+  mesh: MeshView,
+  service: Service,
+  waypoint: string,
+  policies: Policies,
+  request: AskedRequest,
+): ReachRow[] {
+  return service.ports.flatMap(({ servicePort: port }) =>
+    sourcesOf(mesh).map(([source, w]): ReachRow => {
+      const v = requestVerdict(waypoint, policies, {
+        identity: source,
+        sourceIp: w.addresses[0] ?? '',
+        destinationIp: service.vips[0]?.ip ?? '',
+        port,
+        request,
+      });
+      const { allow: allowed, decidedBy } = v;
+      return {
+        source,
+        port,
+        allowed,
+        decidedBy,
+        where: `waypoint ${waypoint}`,
+        request: v.request,
+      };
+    }),
+  );
+}
+
+/** Every identity of the mesh, and nobody (plaintext), against each port of the workload. */
+export function reach(mesh: MeshView, to: Workload): ReachRow[] {
   const rows: ReachRow[] = [];
   const applicable = mesh.policiesFor(to);
   for (const port of portsOf(to)) {
@@ -43,9 +84,9 @@ export function reach(mesh: MeshView, to: Workload): ReachRow[] {
     const add = (source: string, verdict: ReturnType<typeof authorize>): void => {
       const why =
         verdict.by ?? (verdict.allow ? 'no policy speaks of it' : 'no ALLOW policy allows it');
-      rows.push({ source, port, allowed: verdict.allow, decidedBy: why });
+      rows.push({ source, port, allowed: verdict.allow, decidedBy: why, where: 'ztunnel' });
     };
-    for (const [id, w] of [...sources].toSorted(([a], [b]) => (a < b ? -1 : 1))) {
+    for (const [id, w] of sourcesOf(mesh)) {
       const principal = parseSpiffeId(id);
       add(
         id,
@@ -63,6 +104,7 @@ export function reach(mesh: MeshView, to: Workload): ReachRow[] {
         port,
         allowed: true,
         decidedBy: 'the workload is not in the mesh',
+        where: 'ztunnel',
       });
   }
   return rows;

@@ -1,6 +1,9 @@
 // What the mesh knows of one workload or service, in one page: identity, capture, services, policies in force,
 // what plaintext would get. Pure, on a mesh.
 import { parseIpBytes } from '../../core/base/index.ts';
+import { actionName } from '../../waypoint/index.ts';
+import { policiesAt } from './l7.ts';
+import type { WaypointDump } from './waypoints.ts';
 import {
   authorize,
   type MeshView,
@@ -16,6 +19,42 @@ export interface PolicyFact {
   readonly scope: string;
   readonly dryRun: boolean;
   readonly rules: number;
+}
+
+/** What judges requests at a waypoint before a service. */
+export interface WaypointFacts {
+  readonly service: string;
+  readonly waypoint: string;
+  readonly policies: readonly (Omit<PolicyFact, 'scope'> & { readonly provider: string })[];
+}
+
+/** `undefined` = this waypoint does not stand before the service. */
+export function describeAtWaypoint(
+  { waypoint, dump }: WaypointDump,
+  service: string,
+): WaypointFacts | undefined {
+  const all = policiesAt(dump, service);
+  const policies = all?.map(({ key, action, dryRun, rules, provider }) => ({
+    name: key,
+    action: actionName(action),
+    dryRun,
+    rules: rules.length,
+    provider,
+  }));
+  return policies && { service, waypoint, policies };
+}
+
+export function printWaypoints(all: readonly WaypointFacts[]): string {
+  const lines = all.flatMap(({ service, waypoint, policies }) =>
+    policies.length === 0
+      ? [`   At waypoint ${waypoint}: no policy judges requests to ${service}`]
+      : policies.map((p) => {
+          const rules = p.rules === 1 ? '1 rule' : `${p.rules} rules`;
+          const more = [p.provider && `asks ${p.provider}`, p.dryRun && 'dry run'].filter(Boolean);
+          return `   At waypoint ${waypoint}: ${[`${p.name}  ${p.action}`, rules, ...more].join(', ')}`;
+        }),
+  );
+  return lines.map((l) => `${l}\n`).join('');
 }
 
 export interface WorkloadFacts {
@@ -91,6 +130,8 @@ export interface ServiceFacts {
   readonly addresses: readonly string[];
   readonly ports: readonly string[];
   readonly waypoint: string;
+  /** False = proxies of other namespaces do not find it. */
+  readonly public: boolean;
   readonly endpoints: readonly {
     readonly pod: string;
     readonly address: string;
@@ -108,6 +149,7 @@ export function describeService(mesh: MeshView, s: Service): ServiceFacts {
     addresses: s.vips.map((v) => v.ip),
     ports: s.ports.map((p) => `${p.servicePort} → ${p.targetPort === 0 ? 'named' : p.targetPort}`),
     waypoint: waypointOf(s),
+    public: s.visibility === 'Public',
     endpoints: [...mesh.endpoints(serviceKey(s)).values()].map((e) => {
       const w = mesh.workload(e.workload);
       return {
@@ -151,6 +193,7 @@ export function printService(f: ServiceFacts): string {
     `   Host: ${f.hostname}  ${f.addresses.join(', ') || 'headless'}`,
     `   Ports: ${f.ports.join(', ')}`,
     `   Waypoint: ${f.waypoint}`,
+    `   Found from: ${f.public ? 'every namespace' : `namespace ${f.namespace} only`}`,
   ];
   for (const e of f.endpoints) {
     lines.push(

@@ -11,6 +11,7 @@ import {
 } from '../../core/model/index.ts';
 import { type EgressMode, type OutboundPlan, planOutbound } from '../../ztunnel/index.ts';
 import type { Destination } from './find.ts';
+import { printRequest, type RequestVerdict } from './l7.ts';
 
 export interface Candidate {
   readonly pod: string;
@@ -54,6 +55,8 @@ export interface Explanation {
     readonly code?: string;
     readonly by?: string;
   } | null;
+  /** What the waypoint says to the request that was asked for. */
+  readonly request?: RequestVerdict;
   /** What does not hold on this path, each with its cause. */
   readonly notes: readonly string[];
 }
@@ -249,6 +252,7 @@ export function printExplanation(e: Explanation): string {
     const by = e.verdict.by === undefined ? '' : ` by ${e.verdict.by}`;
     lines.push(`  verdict   ${e.verdict.allow ? `allowed${by}` : `${e.verdict.code ?? ''}${by}`}`);
   }
+  if (e.request) lines.push(...printRequest(e.request));
   for (const n of e.notes) lines.push(`  note      ${n}`);
   return `${lines.join('\n')}\n`;
 }

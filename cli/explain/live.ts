@@ -2,10 +2,13 @@
 // the waypoint leaves out for now.
 import { field, list, text } from '../../istiod-lite/index.ts';
 import { type KubeClient, resources } from '../../core/kube/index.ts';
+import { serviceKey, type Workload } from '../../core/model/index.ts';
 import { callPodJson } from '../admin-client.ts';
 import { adminPort } from '../refs.ts';
 import type { Candidate, Explanation } from './explain.ts';
 import type { Destination } from './find.ts';
+import { type AskedRequest, policiesAt, requestVerdict } from './l7.ts';
+import type { WaypointDump } from './waypoints.ts';
 
 /** `name.namespace` of ejected pods, with the time until they are back. */
 export function ejectedPods(
@@ -87,10 +90,32 @@ export function absentNote(service: unknown, refused: boolean): string | undefin
   return `${text(field(c, 'reason'))}: ${text(field(c, 'message'))}; ${then}`;
 }
 
+/** With what the waypoint says to a request of `from`: a refusal there is one of the whole way. */
+export function withRequest(
+  e: Explanation,
+  { waypoint, dump }: WaypointDump,
+  from: Pick<Workload, 'addresses'>,
+  to: Destination,
+  asked: AskedRequest,
+): Explanation {
+  const policies = to.service && policiesAt(dump, serviceKey(to.service));
+  if (!policies)
+    return { ...e, notes: [...e.notes, `${waypoint} does not stand before ${to.label}`] };
+  const request = requestVerdict(waypoint, policies, {
+    identity: e.captured ? e.identities.source : undefined,
+    sourceIp: from.addresses[0] ?? '',
+    destinationIp: to.ip,
+    port: to.port,
+    request: asked,
+  });
+  return { ...e, request, ...(!request.allow && { outcome: 'refused' as const }) };
+}
+
 export async function withLiveFacts(
   kube: KubeClient,
   e: Explanation,
   to: Destination,
+  asked?: { readonly from: Workload; readonly request: AskedRequest },
 ): Promise<Explanation> {
   const { service } = to;
   if (!service) return e;
@@ -104,8 +129,11 @@ export async function withLiveFacts(
     const dump = await callPodJson(kube, { namespace, name }, adminPort, 'GET', '/config_dump');
     const out = ejectedPods(dump, service, to.port);
     const judged = [...notes, ...judgeNotes(dump, service)];
-    return { ...e, notes: judged, candidates: withEjected(e.candidates, out, endpoint) };
-  } catch {
+    const whole = { ...e, notes: judged, candidates: withEjected(e.candidates, out, endpoint) };
+    if (!asked) return whole;
+    return withRequest(whole, { waypoint: endpoint, dump }, asked.from, to, asked.request);
+  } catch (error) {
+    if (asked) throw error;
     return { ...e, notes: [...notes, `${endpoint} could not be asked for ejected endpoints`] };
   }
 }

@@ -12,3 +12,5 @@ export { gatewayNameLabel } from './names.ts';
 export { readGateway, readRoute } from './objects.ts';
 export { failOpenAnnotation } from './references.ts';
 export { type NamedConfig, serviceConfig, serviceConfigs } from './service-config.ts';
+export { accessPolicy } from './access.ts';
+export { isClassRef, isGatewayRef, isServiceRef } from './targets.ts';

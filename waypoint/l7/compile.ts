@@ -75,6 +75,8 @@ function compilePort(p: wire.L7PortConfig, key: NamespacedHost, c: CompileContex
 }
 
 export interface Judges {
+  /** As they came, for tools that judge requests by them. */
+  readonly access: readonly wire.L7AccessPolicy[];
   readonly policies: readonly {
     readonly key: string;
     readonly action: string;
@@ -95,6 +97,7 @@ const actionNames: Readonly<Record<number, string>> = {
 };
 
 const judgesOf = (c: wire.L7ServiceConfig): Judges => ({
+  access: c.policies,
   policies: c.policies.map(({ key, action, dryRun, provider }) => ({
     key,
     action: actionNames[action] ?? 'DENY',
