@@ -256,6 +256,9 @@ function logFields(x: Exchange, durationMs: number): Record<string, unknown> {
     'src.identity': c.peer.id ?? '-',
     ...(o.attempts > 1 && { attempts: o.attempts }),
     ...(o.policy !== undefined && { policy: o.policy }),
+    ...(Object.keys(x.metadata).length > 0 && {
+      authorizer: printable(JSON.stringify(x.metadata), 500),
+    }),
     ...markFields(o.marks),
   };
 }

@@ -4,7 +4,9 @@ import { fromUnknown, MeshError } from '../core/base/index.ts';
 import { pump } from '../core/hbone/index.ts';
 import type { WorkloadUid } from '../core/model/index.ts';
 import type { WaypointContext } from './context.ts';
+import { connectionFacts } from './http/access-facts.ts';
 import type { L7Connection } from './http/exchange.ts';
+import { askAboutConnection } from './http/external.ts';
 import { xxh64 } from './balance/hash.ts';
 import type { Mark } from './l7/access.ts';
 import type { Cluster } from './l7/cluster.ts';
@@ -42,13 +44,9 @@ export async function openOpaque(
     });
     return error;
   };
-  const verdict = c.service.access.judge({
-    principal: c.peer.id?.slice('spiffe://'.length),
-    identity: c.peer.identity,
-    sourceIp: c.source.ip,
-    destinationIp: c.target.ip,
-    destinationPort: c.target.port,
-  });
+  const unasked = c.service.external && (await askAboutConnection(ctx, c));
+  if (unasked) return fail(unasked);
+  const verdict = c.service.access.judge(connectionFacts(c));
   ({ marks } = verdict);
   if (!verdict.allow) {
     const code = verdict.by === undefined ? 'POLICY_NOT_ALLOWED' : 'POLICY_DENIED';

@@ -1155,6 +1155,11 @@ export const descriptor = {
              "type": "OkHttpResponse",
              "id": 3,
              "protoName": "ok_response"
+            },
+            "dynamicMetadata": {
+             "type": "google.protobuf.Struct",
+             "id": 4,
+             "protoName": "dynamic_metadata"
             }
            }
           },

@@ -387,6 +387,7 @@ export interface CheckResponse {
   status?: RpcStatus | null;
   deniedResponse?: CheckDeniedHttpResponse | null;
   okResponse?: CheckOkHttpResponse | null;
+  dynamicMetadata?: GoogleStruct | null;
   /** Name of the member that is set. */
   readonly httpResponse?: "deniedResponse" | "okResponse";
 }

@@ -39,7 +39,8 @@ const known = new Set([
 const isKnown = (key: string): boolean =>
   known.has(key) ||
   /^request\.headers\[.+\]$/.test(key) ||
-  /^request\.auth\.claims(\[[^[\]]+\])+$/.test(key);
+  /^request\.auth\.claims(\[[^[\]]+\])+$/.test(key) ||
+  /^experimental\.envoy\.filters\.http\.ext_authz\[[^[\]]+\]$/.test(key);
 
 const actions: Readonly<Record<string, number>> = {
   ALLOW: L7PolicyAction.ALLOW,

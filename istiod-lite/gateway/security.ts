@@ -30,11 +30,11 @@ function provider(world: World, name: string): Draft<wire.L7AuthProvider> {
   return where ? { ...p.how, ...where } : { name, broken: true };
 }
 
-/** Asked before tokens are read, a rule cannot tell end users apart: it holds for all of them. */
+/** Asked before tokens are read or anybody has said anything, a rule cannot tell them apart: it holds for all. */
 const withoutUsers = (r: Draft<wire.L7AccessRule>): Draft<wire.L7AccessRule> => ({
   ...r,
   from: (r.from ?? []).map((s) => ({ ...s, requestPrincipals: undefined })),
-  when: (r.when ?? []).filter((w) => !(w.key ?? '').startsWith('request.auth.')),
+  when: (r.when ?? []).filter((w) => !/^(request\.auth|experimental)\./.test(w.key ?? '')),
 });
 
 function policy(p: AuthorizationPolicyFacts): Draft<wire.L7AccessPolicy> {

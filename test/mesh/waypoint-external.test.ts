@@ -103,7 +103,21 @@ async function ask(request: string, body = ''): Promise<{ status: number; text: 
   const text = await w.exchange(`${vip}:80`, `${lines.join('\r\n')}\r\n\r\n${body}`);
   return { status: Number(/^HTTP\/1\.1 (\d+)/.exec(text)?.[1] ?? 0), text };
 }
-const listen = (server: http.Server): Promise<string> =>
+/** Questions without an answer: those that were refused, those that were let on. */
+async function failures(name = 'grpc'): Promise<[number, number]> {
+  const { body } = await w.metrics.render(undefined);
+  const count = (outcome: string): number => {
+    const line = `ambient_waypoint_checks_total{provider="${name}",outcome="${outcome}"} `;
+    return Number(
+      body
+        .split('\n')
+        .find((l) => l.startsWith(line))
+        ?.slice(line.length) ?? 0,
+    );
+  };
+  return [count('failed-closed'), count('failed-open')];
+}
+const listen = (server: http.Server | net.Server): Promise<string> =>
   new Promise((resolve) => {
     server.listen(0, at(10), () =>
       resolve(`${at(10)}:${(server.address() as net.AddressInfo).port}`),
@@ -218,6 +232,7 @@ describe('gRPC', () => {
   for (const [name, lie] of lies) {
     test(`lying: ${name}: as configured, closed or open`, async () => {
       answer = lie;
+      const before = await failures();
       configure(provider({ statusOnError: 503 }));
       const closed = await ask('GET /asked');
       assert.equal(closed.status, 503);
@@ -225,6 +240,8 @@ describe('gRPC', () => {
       configure(provider({ failOpen: true }));
       assert.equal((await ask('GET /asked')).status, 200);
       assert.equal(seen.length, 1);
+      assert.deepEqual(await failures(), [before[0] + 1, before[1] + 1]);
+      assert.ok(w.lines.some((l) => l.includes('external authorizer gave no answer')));
     });
   }
 
@@ -246,11 +263,14 @@ describe('gRPC', () => {
   });
 
   test('down: as configured; not defined: refused even where it would fail open', async () => {
-    const gone = { hostname: hostname('gone') };
-    configure(provider(gone));
+    const gone = { hostname: hostname('gone'), name: 'down' };
+    const policies = [custom({ provider: 'down' })];
+    configure(provider(gone), policies);
     assert.equal((await ask('GET /asked')).status, 403);
-    configure(provider({ ...gone, failOpen: true }));
+    configure(provider({ ...gone, failOpen: true }), policies);
     assert.equal((await ask('GET /asked')).status, 200);
+    assert.deepEqual(await failures('down'), [1, 1]);
+    assert.ok(w.lines.some((l) => /external authorizer gave no answer.*down/.test(l)));
     configure(provider({ hostname: hostname('nowhere'), failOpen: true }));
     assert.equal((await ask('GET /asked')).status, 200);
     configure(provider({ broken: true, failOpen: true }));
@@ -296,6 +316,117 @@ describe('gRPC', () => {
     assert.equal((await ask(bad)).status, 401);
     assert.equal(asked.length, 0);
     assert.equal((await ask('GET /asked')).status, 403);
+  });
+});
+
+describe('what an authorizer says for those who come later', () => {
+  const say = (fields: Record<string, wire.GoogleValue>): Answer => ({
+    status: { code: 0 },
+    dynamicMetadata: { fields },
+  });
+  const list = (...all: string[]): wire.GoogleValue => ({
+    listValue: { values: all.map((stringValue) => ({ stringValue })) },
+  });
+  const when = (key: string, ...any: string[]) => ({
+    when: [{ key: `experimental.envoy.filters.http.ext_authz[${key}]`, values: { any } }],
+  });
+  const allow = (rule: Draft<wire.L7AccessRule>) => [
+    custom(),
+    { key: 'shop/said', action: L7PolicyAction.ALLOW, rules: [rule] },
+  ];
+
+  test('policies judge by it: a text, a member of a list, nothing of it from callers', async () => {
+    answer = say({ tier: { stringValue: 'gold' }, groups: list('a', 'staff') });
+    const rows: readonly (readonly [Draft<wire.L7AccessRule>, number])[] = [
+      [when('tier', 'gold'), 200],
+      [when('tier', 'go*'), 200],
+      [when('tier', 'silver'), 403],
+      [when('tier', '[gold]'), 403],
+      [when('groups', '[staff]'), 200],
+      [when('groups', 'staff'), 403],
+      [when('groups', '[other]'), 403],
+      [when('nothing', '*'), 403],
+      [when('__proto__', '*'), 403],
+    ];
+    for (const [rule, status] of rows) {
+      configure(provider(), allow(rule));
+      assert.equal((await ask('GET /asked\ntier: gold')).status, status, JSON.stringify(rule));
+    }
+    const deny = { key: 'shop/no', action: L7PolicyAction.DENY, rules: [when('tier', 'gold')] };
+    configure(provider(), [custom(), deny]);
+    assert.equal((await ask('GET /asked')).status, 403);
+    assert.equal((await ask('GET /other')).status, 200, 'nobody was asked');
+  });
+
+  test('the log has it, of refusals too, and no line of its own comes out of it', async () => {
+    answer = {
+      status: { code: 7 },
+      dynamicMetadata: { fields: { why: { stringValue: 'a\r\nb' }, n: { numberValue: 7 } } },
+    };
+    configure(provider());
+    assert.equal((await ask('GET /asked?told')).status, 403);
+    const line = w.lines.findLast((l) => l.includes('/asked?told')) ?? '';
+    assert.match(line, /authorizer=.*why.*n/);
+    assert.doesNotMatch(line.trimEnd(), /[\r\n]/);
+  });
+});
+
+describe('opaque connections', () => {
+  const echo = net.createServer((s) => void s.on('error', () => {}).pipe(s));
+  before(async () => w.service('tcp', at(104), 80, [await listen(echo)]));
+  after(() => void echo.close());
+  const open = (p: Draft<wire.L7AuthProvider>, policy: Draft<wire.L7AccessPolicy> = custom()) =>
+    w.configure('tcp', {
+      ports: [{ port: 80, protocol: L7PortProtocol.TCP }],
+      providers: [p],
+      policies: [policy],
+    });
+  const bytes = (): Promise<string> =>
+    w.exchange(`${at(104)}:80`, 'ping', (t) => t === 'ping').catch((e: Error) => e.message);
+
+  test('asked who calls and where to; allowed, or refused with the policy named', async () => {
+    [asked, answer] = [[], { status: { code: 0 } }];
+    open(provider());
+    assert.equal(await bytes(), 'ping');
+    const a = asked[0]?.attributes;
+    assert.equal(a?.source?.principal, 'spiffe://cluster.local/ns/shop/sa/client');
+    assert.equal(a?.destination?.address?.socketAddress?.address, at(104));
+    assert.equal(a?.destination?.address?.socketAddress?.portValue, 80);
+    assert.equal(a?.request?.http ?? undefined, undefined);
+    answer = { status: { code: 7 } };
+    assert.match(await bytes(), /AUTHORIZER_DENIED/);
+    answer = { status: { code: 0 } };
+    open(provider(), custom({ rules: [{ from: [{ namespaces: { any: ['other'] } }] }] }));
+    asked = [];
+    assert.equal(await bytes(), 'ping');
+    assert.equal(asked.length, 0, 'no rule matches');
+    open(provider(), custom({ afterTokens: true }));
+    assert.equal(await bytes(), 'ping');
+    assert.equal(asked.length, 1);
+  });
+
+  test('down, slow, lying: as configured; who speaks HTTP alone, or is not there, refuses', async () => {
+    const closed = /AUTHORIZER_UNAVAILABLE/;
+    const rows: readonly (readonly [Answer, Draft<wire.L7AuthProvider>])[] = [
+      ['never', { timeoutMs: 100 }],
+      ['garbage', {}],
+      ['error', {}],
+      [{}, { hostname: hostname('gone') }],
+    ];
+    for (const [told, more] of rows) {
+      answer = told;
+      const before = await failures();
+      open(provider(more));
+      assert.match(await bytes(), closed);
+      open(provider({ ...more, failOpen: true }));
+      assert.equal(await bytes(), 'ping');
+      assert.deepEqual(await failures(), [before[0] + 1, before[1] + 1]);
+    }
+    answer = { status: { code: 0 } };
+    open(provider({ http: { pathPrefix: '' }, failOpen: true }));
+    assert.match(await bytes(), closed);
+    open(provider({ broken: true, failOpen: true }));
+    assert.match(await bytes(), closed);
   });
 });
 

@@ -5,10 +5,11 @@ import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import http from 'node:http';
 import net from 'node:net';
 import { after, before, describe, test } from 'node:test';
+import grpc from '@grpc/grpc-js';
 import { FakeClock, silentLog } from '../../core/base/index.ts';
 import { L7PolicyAction, L7PortProtocol } from '../../core/proto/index.ts';
 import type * as wire from '../../core/proto/index.ts';
-import type { Draft, RpcServer } from '../../core/rpc/index.ts';
+import { type Draft, encode, type RpcServer } from '../../core/rpc/index.ts';
 import { systemClock, systemRandom } from '../../core/runtime/index.ts';
 import {
   MemoryStore,
@@ -144,6 +145,13 @@ async function holdTogether(store: Store): Promise<void> {
   await server.stop(0);
 }
 
+/** Two requests without an answer about this limit were counted, and a line says so. */
+async function untold(name: string): Promise<void> {
+  const { body } = await one.metrics.render(undefined);
+  assert.ok(body.includes(`limit="${name}",outcome="error"} 2`), name);
+  assert.ok(one.lines.some((l) => l.includes('rate limit service gave no answer')));
+}
+
 describe('counted together', () => {
   test('10 a second for one identity, over two waypoints', async () => {
     const store = new MemoryStore(systemClock);
@@ -163,16 +171,58 @@ describe('counted together', () => {
     assert.match((await one.metrics.render(undefined)).body, /outcome="error"\} [1-9]/);
   });
 
-  test('slow and lying: cut at its limit, and as for no answer', async () => {
+  test('slow: cut at its limit, and as for no answer; others go on meanwhile', async () => {
     const never: Store = { add: () => new Promise(() => {}), stop: () => {} };
     const [server] = await serve(never);
-    const closed = { requests: 1, unitMs: 1_000 };
-    configure(one, [limit({ ...closed, shared: shared({ timeoutMs: 50, failClosed: true }) })]);
-    assert.equal((await ask(one)).status, 500);
+    const closed = { name: 'slow', requests: 1, unitMs: 1_000 };
+    configure(one, [limit({ ...closed, shared: shared({ timeoutMs: 300, failClosed: true }) })]);
+    configure(two, []);
+    const slow = ask(one);
+    assert.equal((await ask(two)).status, 200);
+    assert.equal((await slow).status, 500);
     configure(one, [limit({ ...closed, shared: shared({ timeoutMs: 50 }) })]);
     assert.equal((await ask(one)).status, 200);
     await server.stop(0);
+    await untold('slow');
   });
+
+  const lies: readonly (readonly [string, unknown])[] = [
+    ['an error', 'error'],
+    ['bytes that are no message', Buffer.from('\xff\xff\xff', 'latin1')],
+    ['no status', { statuses: [] }],
+    ['a status too many', { statuses: [{ code: 1 }, { code: 1 }] }],
+  ];
+  for (const [what, lie] of lies) {
+    test(`lying: ${what}: as for no answer`, async () => {
+      const server = new grpc.Server();
+      server.register(
+        '/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit',
+        (_call: grpc.ServerUnaryCall<Buffer, unknown>, done: grpc.sendUnaryData<unknown>): void => {
+          if (lie === 'error') done({ code: grpc.status.UNAVAILABLE, details: 'broken' });
+          else done(null, lie);
+        },
+        (a: unknown) =>
+          Buffer.isBuffer(a)
+            ? a
+            : encode('envoy.service.ratelimit.v3.RateLimitResponse', a as object),
+        (b: Buffer) => b,
+        'unary',
+      );
+      const port = await new Promise<number>((resolve, reject) => {
+        const insecure = grpc.ServerCredentials.createInsecure();
+        server.bindAsync(`${at(10)}:0`, insecure, (e, bound) => (e ? reject(e) : resolve(bound)));
+      });
+      one.service('counter', at(101), 80, [`${at(10)}:${port}`]);
+      const name = what.replaceAll(' ', '-');
+      const of = (failClosed: boolean) => shared({ timeoutMs: 5_000, failClosed });
+      configure(one, [limit({ name, requests: 1, unitMs: 1_000, shared: of(true) })]);
+      assert.equal((await ask(one)).status, 500);
+      configure(one, [limit({ name, requests: 1, unitMs: 1_000, shared: of(false) })]);
+      assert.equal((await ask(one)).status, 200);
+      server.forceShutdown();
+      await untold(name);
+    });
+  }
 });
 
 const redis = spawnSync('redis-server', ['--version']).status === 0;

@@ -37,13 +37,17 @@ export type Verdict =
       readonly response: readonly Edit[];
       readonly querySet: readonly (readonly [string, string])[];
       readonly queryRemove: readonly string[];
+      readonly metadata: Metadata;
     }
   | {
       readonly allow: false;
       readonly status: number;
       readonly headers: HeaderList;
       readonly body: string;
+      readonly metadata: Metadata;
     };
+
+export type Metadata = Readonly<Record<string, unknown>>;
 
 /** `undefined` = the authorizer says nothing that can be used. */
 type Read = Verdict | undefined;
@@ -57,6 +61,7 @@ const allowed: Extract<Verdict, { allow: true }> = {
   response: [],
   querySet: [],
   queryRemove: [],
+  metadata: {},
 };
 
 // --- gRPC
@@ -75,6 +80,34 @@ function joined(head: RequestHead): Record<string, string> {
   return Object.fromEntries(all);
 }
 
+const address = (a: { readonly ip: string; readonly port: number }) => ({
+  socketAddress: { address: a.ip, portValue: a.port },
+});
+
+const ends = (f: CheckFacts) => ({
+  source: {
+    address: address(f.source),
+    principal: f.source.principal,
+    service: f.sourceService,
+  },
+  destination: {
+    address: address(f.target),
+    principal: f.target.principal,
+    service: f.targetService,
+  },
+});
+
+const time = (nowMs: number) => ({
+  seconds: Math.floor(nowMs / 1000),
+  nanos: (nowMs % 1000) * 1e6,
+});
+
+/** Of an opaque connection: who, and where to. */
+export const connectionMessage = (f: CheckFacts): Buffer =>
+  encode('envoy.service.auth.v3.CheckRequest', {
+    attributes: { ...ends(f), request: { time: time(f.nowMs) } },
+  });
+
 export function checkMessage(
   p: AuthProvider,
   head: RequestHead,
@@ -84,25 +117,13 @@ export function checkMessage(
   const headers = joined(head);
   if (body) headers[partialHeader] = String(!body.whole);
   const length = Number(headerOf(head.headers, 'content-length') ?? (head.hasBody ? -1 : 0));
-  const address = (a: { ip: string; port: number }) => ({
-    socketAddress: { address: a.ip, portValue: a.port },
-  });
   const given =
     body && (p.body?.asBytes ? { rawBody: body.bytes } : { body: body.bytes.toString() });
   return encode('envoy.service.auth.v3.CheckRequest', {
     attributes: {
-      source: {
-        address: address(f.source),
-        principal: f.source.principal,
-        service: f.sourceService,
-      },
-      destination: {
-        address: address(f.target),
-        principal: f.target.principal,
-        service: f.targetService,
-      },
+      ...ends(f),
       request: {
-        time: { seconds: Math.floor(f.nowMs / 1000), nanos: (f.nowMs % 1000) * 1e6 },
+        time: time(f.nowMs),
         http: {
           id: headerOf(head.headers, 'x-request-id') ?? '',
           method: head.method,
@@ -165,6 +186,28 @@ function edits(
 
 const isFinal = (status: number): boolean => status >= 200 && status <= 599;
 
+/** What a struct holds, as JSON has it. */
+function plain(v: wire.GoogleValue | undefined): unknown {
+  switch (v?.kind) {
+    case 'numberValue':
+      return v.numberValue;
+    case 'stringValue':
+      return v.stringValue;
+    case 'boolValue':
+      return v.boolValue;
+    case 'structValue':
+      return plainFields(v.structValue);
+    case 'listValue':
+      return (v.listValue?.values ?? []).map(plain);
+    default:
+      return null;
+  }
+}
+
+function plainFields(s: wire.GoogleStruct | null | undefined): Metadata {
+  return Object.fromEntries(Object.entries(s?.fields ?? {}).map(([k, v]) => [k, plain(v)]));
+}
+
 /** Of the one message of an answer with status 0. */
 export function readCheck(bytes: Uint8Array): Read {
   let answer: wire.CheckResponse;
@@ -174,6 +217,7 @@ export function readCheck(bytes: Uint8Array): Read {
     return undefined;
   }
   const { okResponse: ok, deniedResponse: denied } = answer;
+  const metadata = plainFields(answer.dynamicMetadata);
   if ((answer.status?.code ?? 0) === 0) {
     if (denied) return undefined;
     const request = edits(ok?.headers ?? [], 'set');
@@ -186,6 +230,7 @@ export function readCheck(bytes: Uint8Array): Read {
       remove: (ok?.headersToRemove ?? []).map((n) => n.toLowerCase()).filter((n) => !fixed.has(n)),
       querySet: (ok?.queryParametersToSet ?? []).map((q) => [q.key, q.value] as const),
       queryRemove: ok?.queryParametersToRemove ?? [],
+      metadata,
     };
   }
   const status = denied?.status?.code || 403;
@@ -196,6 +241,7 @@ export function readCheck(bytes: Uint8Array): Read {
     status,
     headers: headers.map((e) => [e.name, e.value] as const),
     body: denied?.body ?? '',
+    metadata,
   };
 }
 
@@ -259,7 +305,7 @@ export function readHttpCheck(
       n !== 'server' &&
       (patterns.length === 0 || always.has(n) || named(patterns, n)),
   );
-  return { allow: false, status, headers: shown, body: body.toString('utf8') };
+  return { allow: false, status, headers: shown, body: body.toString('utf8'), metadata: {} };
 }
 
 // --- what an answer changes

@@ -91,6 +91,8 @@ export interface Exchange {
   rule: CompiledRule | undefined;
   /** Whom a checked token names. */
   user: EndUser | undefined;
+  /** What external authorizers said for those who come later, by key. */
+  metadata: Readonly<Record<string, unknown>>;
   /** Of the request: the caller's, or what is left of it after a look at its start. */
   body: Readable;
   readonly responseHeaders: ((headers: HeaderList) => HeaderList)[];

@@ -4,19 +4,21 @@
 import { PassThrough } from 'node:stream';
 import type { WaypointContext } from '../context.ts';
 import type { Asked, AuthProvider } from '../l7/providers.ts';
-import { accessFacts } from './access-facts.ts';
+import { MeshError } from '../../core/base/index.ts';
+import { accessFacts, connectionFacts } from './access-facts.ts';
 import {
   changedHead,
   type CheckBody,
   type CheckFacts,
   checkHead,
   checkMessage,
+  connectionMessage,
   edited,
   readCheck,
   readHttpCheck,
   type Verdict,
 } from './check-plan.ts';
-import { type Exchange, headerOf, type LocalReply } from './exchange.ts';
+import { type Exchange, headerOf, type L7Connection, type LocalReply } from './exchange.ts';
 import { reply } from './local-reply.ts';
 import { call, callGrpc, NoAnswer, type SideTarget } from './side-call.ts';
 
@@ -34,7 +36,9 @@ async function question(
   const to = { cluster: p.cluster, timeoutMs: p.timeoutMs, signal };
   const verdict = p.http
     ? await askHttp(ctx, x, to, p.http, body)
-    : readCheck(await callGrpc(ctx, x, to, path, checkMessage(p, x.head, factsOf(ctx, x), body)));
+    : readCheck(
+        await callGrpc(ctx, x, to, path, checkMessage(p, x.head, factsOf(ctx, x.connection), body)),
+      );
   if (!verdict) throw new NoAnswer('unusable');
   return verdict;
 }
@@ -51,8 +55,8 @@ async function askHttp(
   return readHttpCheck(http, answer.head, answer.body);
 }
 
-function factsOf(ctx: WaypointContext, x: Exchange): CheckFacts {
-  const { source, target, peer, service, sourceWorkload } = x.connection;
+function factsOf(ctx: WaypointContext, c: L7Connection): CheckFacts {
+  const { source, target, peer, service, sourceWorkload } = c;
   return {
     source: { ip: source.ip, port: source.port, principal: peer.id ?? '' },
     sourceService: sourceWorkload?.canonicalName ?? '',
@@ -111,18 +115,23 @@ function count(ctx: WaypointContext, p: AuthProvider, outcome: string): void {
   ctx.reports.metrics.checks.add({ provider: p.name, outcome });
 }
 
+/** True = it fails open. */
+function passes(ctx: WaypointContext, p: AuthProvider, why: string): boolean {
+  const open = p.failOpen && !p.broken;
+  count(ctx, p, open ? 'failed-open' : 'failed-closed');
+  if (ctx.sideCalls.mayLog(`authorizer ${p.name}`, ctx.clock.monotonic())) {
+    ctx.log.warn('external authorizer gave no answer', { provider: p.name, why, allowed: open });
+  }
+  return open;
+}
+
 function failed(
   ctx: WaypointContext,
   p: AuthProvider,
   policy: string,
   why: string,
 ): LocalReply | undefined {
-  const open = p.failOpen && !p.broken;
-  count(ctx, p, open ? 'failed-open' : 'failed-closed');
-  if (ctx.sideCalls.mayLog(`authorizer ${p.name}`, ctx.clock.monotonic())) {
-    ctx.log.warn('external authorizer gave no answer', { provider: p.name, why, allowed: open });
-  }
-  if (open) return undefined;
+  if (passes(ctx, p, why)) return undefined;
   return reply(p.statusOnError, '', 'UAEX', 'ext_authz_error', {
     reason: 'AUTHORIZER_UNAVAILABLE',
     policy,
@@ -130,6 +139,7 @@ function failed(
 }
 
 function carryOut(x: Exchange, policy: string, v: Verdict): LocalReply | undefined {
+  x.metadata = { ...x.metadata, ...v.metadata };
   if (!v.allow) {
     const headers = v.headers.filter(([n]) => n !== 'content-type' || v.body === '');
     const type = headerOf(v.headers, 'content-type');
@@ -180,9 +190,50 @@ export async function askOthers(
   afterTokens: boolean,
 ): Promise<LocalReply | undefined> {
   const { external } = x.connection.service;
-  for (const asked of external?.toAsk(accessFacts(x), afterTokens) ?? []) {
+  for (const asked of external?.toAsk(
+    accessFacts(x),
+    afterTokens ? 'after tokens' : 'before tokens',
+  ) ?? []) {
     const refusal = await askOne(ctx, x, asked);
     if (refusal) return refusal;
+  }
+  return undefined;
+}
+
+/** An opaque connection: who calls and where to is all that can be asked about. The reason of a refusal. */
+export async function askAboutConnection(
+  ctx: WaypointContext,
+  c: L7Connection,
+): Promise<MeshError | undefined> {
+  const asker = { connection: c, down: { gone: new AbortController().signal } };
+  for (const { provider: p, policy } of c.service.external?.toAsk(connectionFacts(c), 'all') ??
+    []) {
+    const unfit = p.broken ? 'it is not defined' : p.http && 'it speaks HTTP alone';
+    const { cluster, timeoutMs } = p;
+    const told =
+      unfit !== undefined
+        ? { failed: unfit }
+        : await ctx.sideCalls.within(
+            ctx,
+            asker,
+            `authorizer ${p.name}`,
+            timeoutMs,
+            async (signal) => {
+              const message = connectionMessage(factsOf(ctx, c));
+              const to = { cluster, timeoutMs, signal };
+              const verdict = readCheck(await callGrpc(ctx, asker, to, path, message));
+              if (!verdict) throw new NoAnswer('unusable');
+              return verdict.allow;
+            },
+          );
+    if ('failed' in told) {
+      // Who can never be asked is not passed over.
+      if (unfit === undefined && passes(ctx, p, told.failed)) continue;
+      if (unfit !== undefined) passes(ctx, { ...p, failOpen: false }, unfit);
+      return new MeshError('AUTHORIZER_UNAVAILABLE', { policy });
+    }
+    count(ctx, p, told.answer ? 'allowed' : 'denied');
+    if (!told.answer) return new MeshError('AUTHORIZER_DENIED', { policy });
   }
   return undefined;
 }

@@ -218,6 +218,7 @@ export async function serveRequest(
     upstream: head,
     rule: undefined,
     user: undefined,
+    metadata: {},
     body: down.body,
     responseHeaders: [],
     outcome: newOutcome(),

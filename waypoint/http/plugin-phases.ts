@@ -60,6 +60,7 @@ function contextOf(x: Exchange, plugin: string): PluginContext {
     service: { namespace: service.namespace, hostname: service.hostname, port: target.port },
     route: x.outcome.route,
     requestId: headerOf(x.head.headers, 'x-request-id') ?? '',
+    authorizer: x.metadata,
   };
 }
 

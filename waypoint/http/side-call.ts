@@ -7,7 +7,13 @@ import type { Cluster } from '../l7/cluster.ts';
 import { type Attempted, UpstreamFailure } from '../upstream/attempt.ts';
 import type { AttemptBody } from '../upstream/body.ts';
 import { pickTarget } from '../upstream/pick.ts';
-import { type Exchange, headerOf, type RequestHead, type ResponseHead } from './exchange.ts';
+import {
+  type Exchange,
+  headerOf,
+  type L7Connection,
+  type RequestHead,
+  type ResponseHead,
+} from './exchange.ts';
 
 const maxAnswer = 1 << 20;
 /** Calls to one name that wait; more are not made. */
@@ -22,6 +28,12 @@ export interface SideTarget {
   readonly cluster: Cluster;
   readonly timeoutMs: number;
   readonly signal: AbortSignal;
+}
+
+/** On whose behalf: a request, or an opaque connection. */
+export interface Asker {
+  readonly connection: Pick<L7Connection, 'source' | 'traceparent'>;
+  readonly down: Pick<Exchange['down'], 'gone'>;
 }
 
 class Bytes implements AttemptBody {
@@ -61,7 +73,7 @@ const hostOf = (c: Cluster): string => c.service.split('/')[1] ?? '';
 /** To one endpoint, and to another where nothing could be sent to the first. */
 async function send(
   ctx: WaypointContext,
-  x: Exchange,
+  x: Asker,
   { cluster, signal }: SideTarget,
   protocol: 'http' | 'http2',
   head: RequestHead,
@@ -99,7 +111,7 @@ async function send(
 /** Rejects with NoAnswer or UpstreamFailure. */
 export async function call(
   ctx: WaypointContext,
-  x: Exchange,
+  x: Asker,
   to: SideTarget,
   protocol: 'http' | 'http2',
   head: RequestHead,
@@ -130,7 +142,7 @@ function frame(message: Uint8Array): Buffer {
 /** The one message of the answer of a unary gRPC method; rejects unless its status is 0. */
 export async function callGrpc(
   ctx: WaypointContext,
-  x: Exchange,
+  x: Asker,
   to: SideTarget,
   path: string,
   message: Uint8Array,
@@ -164,7 +176,7 @@ export class SideCalls {
   /** Runs `ask` within `timeoutMs`; what comes instead of an answer is a word. */
   async within<T>(
     ctx: WaypointContext,
-    x: Exchange,
+    x: Asker,
     name: string,
     timeoutMs: number,
     ask: (signal: AbortSignal) => Promise<T>,

@@ -25,6 +25,8 @@ export interface AccessFacts {
     readonly headers: HeaderList;
     /** Of a checked token. */
     readonly user?: EndUser | undefined;
+    /** What external authorizers said, by key. */
+    readonly metadata?: Readonly<Record<string, unknown>> | undefined;
   };
 }
 
@@ -170,5 +172,19 @@ export class AccessView {
       const words = path.length === 1 && u?.spaceDelimited.has(path[0] ?? '') === true;
       return u ? new Values(claimTexts(claimAt(u.claims, path), words)) : noValues;
     });
+  }
+
+  /** Of an authorizer: a text, or a list of them. */
+  said(key: string): { readonly text: Values; readonly list: Values } {
+    const all = this.#f.http?.metadata ?? {};
+    const value = Object.hasOwn(all, key) ? all[key] : undefined;
+    return {
+      text: kept(this.#values, `said ${key}`, () =>
+        one(typeof value === 'string' ? value : undefined),
+      ),
+      list: kept(this.#values, `list ${key}`, () =>
+        Array.isArray(value) ? new Values(value.filter((v) => typeof v === 'string')) : noValues,
+      ),
+    };
   }
 }

@@ -214,6 +214,8 @@ function condition(c: wire.L7AccessCondition, faults: Faults, deny: boolean): Te
   }
   const path = claimPath(key);
   if (path) return field(values, claims(path));
+  const said = metadataKey(key);
+  if (said !== undefined) return field(values, metadata(said));
   return headerCondition(key, values, faults, deny);
 }
 
@@ -222,6 +224,20 @@ function claimPath(key: string): readonly string[] | undefined {
   const inner = /^request\.auth\.claims((?:\[[^[\]]+\])+)$/.exec(key)?.[1];
   return inner?.slice(1, -1).split('][');
 }
+
+/** What an external authorizer said: a text, or with `[value]` one of a list. */
+function metadataKey(key: string): string | undefined {
+  return /^experimental\.envoy\.filters\.http\.ext_authz\[([^[\]]+)\]$/.exec(key)?.[1];
+}
+
+const metadata =
+  (key: string): Compile =>
+  (all) => {
+    const listed = all.filter((p) => p.startsWith('[') && p.endsWith(']'));
+    const text = texts((v) => v.said(key).text)(all.filter((p) => !listed.includes(p)));
+    const member = texts((v) => v.said(key).list)(listed.map((p) => p.slice(1, -1)));
+    return (v) => text(v) || member(v);
+  };
 
 function headerCondition(
   key: string,
@@ -269,10 +285,13 @@ function deniedLines(name: string, p: Pair): Test {
   };
 }
 
+const httpOnly = (key: string): boolean =>
+  key.startsWith('request.') || key.startsWith('experimental.') || key === 'remote.ip';
+
 const usesHttp = (r: wire.L7AccessRule): boolean =>
   r.to.some((o) => !isEmpty(o.hosts) || !isEmpty(o.methods) || !isEmpty(o.paths)) ||
   r.from.some((s) => !isEmpty(s.requestPrincipals) || !isEmpty(s.remoteIpBlocks)) ||
-  r.when.some((w) => w.key.startsWith('request.') || w.key === 'remote.ip');
+  r.when.some((w) => httpOnly(w.key));
 
 /** Without what only HTTP can tell; for DENY on opaque connections. */
 function withoutHttp(r: wire.L7AccessRule): wire.L7AccessRule {
@@ -280,7 +299,7 @@ function withoutHttp(r: wire.L7AccessRule): wire.L7AccessRule {
     ...r,
     from: r.from.map((s) => ({ ...s, requestPrincipals: null, remoteIpBlocks: null })),
     to: r.to.map((o) => ({ ...o, hosts: null, methods: null, paths: null })),
-    when: r.when.filter((w) => !w.key.startsWith('request.') && w.key !== 'remote.ip'),
+    when: r.when.filter((w) => !httpOnly(w.key)),
   };
 }
 
@@ -343,13 +362,11 @@ export function compileAccess(
   const denies = enforced.filter((p) => p.action === 'deny');
   const allows = enforced.filter((p) => p.action === 'allow');
   const mark = marker(all);
-  // Nobody is asked about opaque connections: what would be asked is refused.
-  const opaqueDenies = enforced.filter((p) => p.action !== 'allow');
   return {
     judge(f) {
       const v = new AccessView(f);
       const marks = mark(v);
-      for (const p of f.http ? denies : opaqueDenies) {
+      for (const p of denies) {
         const rule = p.rules.findIndex((test) => test(v));
         if (rule >= 0) return { allow: false, by: p.key, rule, marks };
       }

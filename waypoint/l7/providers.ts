@@ -43,7 +43,7 @@ export interface Asked {
 
 export interface ExternalAccess {
   /** Each provider once, for the first policy that asks it. */
-  toAsk(f: AccessFacts, afterTokens: boolean): readonly Asked[];
+  toAsk(f: AccessFacts, when: 'before tokens' | 'after tokens' | 'all'): readonly Asked[];
 }
 
 function compileProvider(p: wire.L7AuthProvider, c: CompileContext): AuthProvider {
@@ -89,11 +89,12 @@ export function compileExternal(
     });
   if (all.length === 0) return undefined;
   return {
-    toAsk(f, afterTokens) {
+    toAsk(f, when) {
       const asked = new Map<string, Asked>();
       const v = new AccessView(f);
       for (const p of all) {
-        if (p.after !== afterTokens || !p.provider || asked.has(p.provider.name)) continue;
+        const now = when === 'all' || p.after === (when === 'after tokens');
+        if (!now || !p.provider || asked.has(p.provider.name)) continue;
         if (p.rules.some((test) => test(v)))
           asked.set(p.provider.name, { provider: p.provider, policy: p.key });
       }

@@ -46,6 +46,8 @@ export interface PluginContext {
   /** Name of the matched route rule, `default` without one. */
   readonly route: string;
   readonly requestId: string;
+  /** What external authorizers said, by key. */
+  readonly authorizer: Readonly<Record<string, unknown>>;
 }
 
 /** Changes of headers: `remove` first, then `set`, which replaces every line of that name. */

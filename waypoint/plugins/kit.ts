@@ -31,6 +31,7 @@ export const fakeContext = (more: Partial<PluginContext> = {}): PluginContext =>
   service: { namespace: 'shop', hostname: 'web.shop.svc.cluster.local', port: 80 },
   route: 'default',
   requestId: '00000000-0000-4000-8000-000000000000',
+  authorizer: {},
   ...more,
 });
 
