@@ -21,6 +21,7 @@ const fine: Facts = {
     node('n1', { kernelVersion: '6.1.0-18', operatingSystem: 'linux', architecture: 'amd64' }),
   ],
   crds: [],
+  ownKinds: [],
   deployments: [],
   daemonSets: [],
   pods: [],
@@ -189,4 +190,20 @@ test('after: what is missing, what is not ready and why, and what waits', () => 
       'pods: wait for their proxy: shop/web → look at the logs of node-agent and ztunnel on their nodes',
     ],
   );
+});
+
+test('a kind that was deleted, or is being deleted, is named', () => {
+  const crd = (name: string, deletionTimestamp?: string): KubeObject =>
+    object(name, {}, deletionTimestamp === undefined ? {} : { deletionTimestamp });
+  const ownKinds = ['a.example.com', 'b.example.com', 'c.example.com'];
+  const said = (crds: KubeObject[]): string | undefined => {
+    const found = runChecks(afterInstall, { ...fine, ownKinds, crds });
+    const line = found.find((f) => f.check === 'kinds');
+    return line && `${line.level} ${line.message}`;
+  };
+  assert.match(
+    said([crd('a.example.com'), crd('b.example.com', '2026-01-01T00:00:00Z')]) ?? '',
+    /^error not there, .*b\.example\.com, c\.example\.com/,
+  );
+  assert.equal(said(ownKinds.map((name) => crd(name))), 'ok all 3 are there');
 });

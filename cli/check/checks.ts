@@ -131,6 +131,22 @@ const crds: Check = ({ crds: all }) => {
   return [ok('kinds', 'no kinds of somebody else')];
 };
 
+/** Without a kind, what was written in it is gone, and no mistake is said of what is written now. */
+const ownKinds: Check = ({ crds: all, ownKinds: wanted }) => {
+  const there = new Set(
+    all.filter((c) => c.metadata.deletionTimestamp === undefined).map((c) => c.metadata.name),
+  );
+  const missing = wanted.filter((name) => !there.has(name));
+  if (missing.length === 0) return [ok('kinds', `all ${wanted.length} are there`)];
+  return [
+    error(
+      'kinds',
+      `not there, and nothing of them in force: ${some(missing)}`,
+      'run ambientctl install again; objects of a deleted kind are gone with it, apply them again too',
+    ),
+  ];
+};
+
 const otherMesh: Check = (f) => {
   const out: Finding[] = [];
   const istiod = f.deployments.find((d) => d.metadata.name === 'istiod');
@@ -330,6 +346,7 @@ export const beforeInstall: readonly Check[] = [
 export const afterInstall: readonly Check[] = [
   version,
   nodes,
+  ownKinds,
   programs,
   roots,
   enrolment,

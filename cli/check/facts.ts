@@ -6,6 +6,7 @@ import {
   type Resource,
   resources,
 } from '../../core/kube/index.ts';
+import { readSource } from '../install/render.ts';
 
 export interface Facts {
   readonly namespace: string;
@@ -17,6 +18,8 @@ export interface Facts {
   readonly namespaces: readonly KubeObject[];
   readonly nodes: readonly KubeObject[];
   readonly crds: readonly KubeObject[];
+  /** Names of the kinds that an installation brings. */
+  readonly ownKinds: readonly string[];
   readonly deployments: readonly KubeObject[];
   readonly daemonSets: readonly KubeObject[];
   readonly pods: readonly KubeObject[];
@@ -93,6 +96,7 @@ export async function readFacts(kube: KubeClient, namespace: string): Promise<Fa
     namespaces: await list(resources.namespaces),
     nodes: await list(resources.nodes),
     crds: await list(resources.customResourceDefinitions),
+    ownKinds: readSource().crds.map((o) => o.metadata.name),
     deployments: await list(resources.deployments, namespace),
     daemonSets: await list(resources.daemonSets),
     pods: await list(resources.pods),

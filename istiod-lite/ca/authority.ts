@@ -188,7 +188,7 @@ export class Authority {
     const { type, data } = deleted;
     try {
       await kube.create(resources.secrets, {
-        metadata: { name, namespace, ...(labels && { labels }) },
+        metadata: { name, namespace, labels: { ...labels, ...ownLabels } },
         type,
         data,
       });
@@ -236,11 +236,14 @@ function describe(s: CaSource): Record<string, unknown> {
   };
 }
 
+/** An uninstallation finds it by them. */
+const ownLabels = { 'istio.io/config': 'true', 'app.kubernetes.io/part-of': 'ambient-lite' };
+
 const secretOf = (namespace: string, m: CaMaterial): KubeObject => ({
   metadata: {
     name: selfSignedName,
     namespace,
-    labels: { 'istio.io/config': 'true', 'app.kubernetes.io/part-of': 'ambient-lite' },
+    labels: ownLabels,
   },
   type: 'istio.io/ca-root',
   data: toData(m),

@@ -124,6 +124,17 @@ const rightsOf = (role: KubeObject): string[] =>
     ),
   );
 
+/** Whatever it may create. */
+const kindsMade = [
+  resources.secrets,
+  resources.configMaps,
+  resources.leases,
+  resources.gatewayClasses,
+  resources.deployments,
+  resources.services,
+  resources.serviceAccounts,
+];
+
 const day = 24 * 3600 * 1000;
 const b64 = (text: string): string => Buffer.from(text).toString('base64');
 
@@ -140,6 +151,8 @@ for (const { kind, skip } of apiServers) {
   describe(`the control plane at ${kind}`, { skip, timeout: 240_000 }, () => {
     let api: ApiServer;
     let ending: TestCert;
+    /** Uids of what the story itself has made, of the kinds that the control plane makes. */
+    const given = new Set<string>();
     const replicas = new Map<string, IstiodProcess>();
     const one = (): IstiodProcess => {
       const [first] = replicas.values();
@@ -192,6 +205,9 @@ for (const { kind, skip } of apiServers) {
       const metadata = { name: 'istio-ca-secret', namespace: 'istio-system' };
       await api.kube.create(resources.secrets, { metadata, type: 'istio.io/ca-root', data });
       await applyYaml(api, world);
+      for (const r of kindsMade)
+        for (const o of (await api.kube.list(r).catch(() => ({ items: [] }))).items)
+          given.add(o.metadata.uid ?? '');
     });
     after(async () => {
       for (const r of replicas.values()) await r.kill('SIGKILL');
@@ -348,6 +364,82 @@ spec: {}`,
       await applyObjects(api, objectsOf('extras/node-taint/node-taint.yaml'));
       await eventually(async () => !(await taints()).includes(taint.key), 'open', 20_000);
       assert.ok((await taints()).includes(other.key), 'what others put there stays');
+    });
+
+    test('a kind that is deleted takes its objects along, is missed in the log, and is taken up when it is back', async () => {
+      const name = 'authorizationpolicies.security.istio.io';
+      const [crd] = readSource().crds.filter((o) => o.metadata.name === name);
+      assert.ok(crd);
+      await eventually(
+        async () => [...(await one().resources()).keys()].some((k) => k.includes('shop/l4')),
+        'a policy is in force',
+        20_000,
+      );
+      await api.kube.remove(resources.customResourceDefinitions, undefined, name);
+      await eventually(
+        async () => ![...(await one().resources()).keys()].some((k) => k.includes('shop/l4')),
+        'and is not any more',
+        30_000,
+      );
+      // The sandbox's API does not end the watches of a kind that goes.
+      const missed = /resource is not served here \(yet\).*AuthorizationPolicy/;
+      if (kind === 'kube-apiserver')
+        await eventually(() => missed.test(one().lines()), 'it is said', 30_000);
+      await knows('Kubernetes//Pod/shop/web-0');
+      await eventually(
+        async () =>
+          (await api.kube.get(resources.customResourceDefinitions, undefined, name)) === undefined,
+        'the kind is gone',
+        30_000,
+      );
+      await applyObjects(api, [crd]);
+      await applyYaml(api, l7.slice(l7.lastIndexOf('---') + 4));
+      await hasStatus(resources.authorizationPolicies, 'l4', 'ZtunnelAccepted');
+    });
+
+    test('the Lease is deleted under two replicas: one leads again, and goes on writing', async () => {
+      await start('istiod-c');
+      for (let i = 0; i < 2; i++) {
+        await api.kube.remove(resources.leases, 'istio-system', 'istiod-lite-leader');
+        await eventually(async () => (await holder()) !== '', 'somebody leads', 30_000);
+      }
+      const again = `again-${kind}`;
+      await applyYaml(
+        api,
+        l7.slice(l7.lastIndexOf('---') + 4).replace('name: l4', `name: ${again}`),
+      );
+      await hasStatus(resources.authorizationPolicies, again, 'ZtunnelAccepted');
+      const stopped = replicas.get('istiod-c');
+      replicas.delete('istiod-c');
+      await stopped?.kill('SIGTERM');
+      await eventually(async () => (await holder()) === 'istiod-b', 'the other leads', 40_000);
+    });
+
+    test('whatever it has made can be found: by its label, or through the owner that it goes with', async () => {
+      const made: string[] = [];
+      for (const r of kindsMade) {
+        for (const o of (await api.kube.list(r)).items) {
+          const { labels, ownerReferences, namespace = '', name } = o.metadata;
+          const mine = l7.includes(`kind: ${r.kind}\nmetadata: {name: ${name},`);
+          if (mine || given.has(o.metadata.uid ?? '')) continue;
+          const what = `${r.kind} ${namespace}/${name}`;
+          made.push(what);
+          const ours = labels?.['app.kubernetes.io/part-of'] === 'ambient-lite';
+          const owned = ownerReferences?.some((x) => x.kind === 'Gateway' && x.uid !== '');
+          assert.ok(ours || owned, `${what}: ${JSON.stringify(o.metadata)}`);
+        }
+      }
+      for (const what of [
+        'ConfigMap shop/istio-ca-root-cert',
+        'Secret istio-system/istio-ca-secret',
+        'Lease istio-system/istiod-lite-leader',
+        'GatewayClass /istio-waypoint',
+        'Deployment shop/waypoint',
+        'Service shop/waypoint',
+        'ServiceAccount shop/waypoint',
+      ]) {
+        assert.ok(made.includes(what), `${what} was looked at`);
+      }
     });
 
     const real = kind === 'kube-apiserver' ? false : 'the sandbox asks for no rights';

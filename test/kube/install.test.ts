@@ -175,6 +175,24 @@ status: {phase: Pending, containerStatuses: [{name: discovery, image: x, imageID
       assert.match(out, /✔ Installation complete/);
     });
 
+    test('a kind that somebody deletes is named by check, and is back after another install', async () => {
+      const name = 'ratelimitpolicies.ambientlite.dev';
+      assert.match((await ctl('check')).out, /all \d+ are there/);
+      await api.kube.remove(resources.customResourceDefinitions, undefined, name);
+      await eventually(async () => {
+        const { code, out, err } = await ctl('check');
+        return code !== 0 && `${out}${err}`.includes(name);
+      }, 'check names it');
+      await eventually(
+        async () =>
+          (await api.kube.get(resources.customResourceDefinitions, undefined, name)) === undefined,
+        'it is gone',
+        30_000,
+      );
+      await done('install', '--no-wait');
+      assert.match((await ctl('check')).out, /all \d+ are there/);
+    });
+
     test('what is somebody else’s is left alone', async () => {
       const istiod = await api.kube.get(resources.deployments, 'istio-system', 'istiod');
       assert.ok(istiod);

@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import net from 'node:net';
 import { test } from 'node:test';
 import type { CaClient, CertificateAuthority } from '../../certs/index.ts';
-import { localCaClient } from '../../certs/index.ts';
+import { createCa, localCaClient } from '../../certs/index.ts';
 import { FakeClock } from '../../core/base/index.ts';
 import { systemClock } from '../../core/runtime/index.ts';
 import { callFrom, startEcho } from '../kit/apps.ts';
@@ -247,6 +247,59 @@ test('T13: certificates are renewed under way; open tunnels go on, new ones use 
     },
     { caClient: shortLived },
   ));
+
+test('hours without the control plane: no request fails, certificates hold, and are renewed afterwards', async () => {
+  // The certificates are real and of now; only the proxy's own time goes by, in steps that leave no time for
+  // answers to PING: so each request makes a tunnel of its own, with the certificates in hand.
+  const ca = await createCa({ trustDomain: 'cluster.local', clock: systemClock });
+  const clock = new FakeClock(systemClock.now());
+  const minute = 60_000;
+  let away = false;
+  let asked = 0;
+  let given = 0;
+  const flaky = (): CaClient => {
+    const good = localCaClient(ca);
+    return {
+      sign: (request) => {
+        if (away) asked++;
+        else given++;
+        return away ? Promise.reject(new Error('CA is away')) : good.sign(request);
+      },
+    };
+  };
+  await story(
+    async ({ mesh, echoed }) => {
+      const request = async (): Promise<void> => {
+        const call = await echoed();
+        call.socket.end();
+        assert.equal(await call.ended, 'end');
+      };
+      await request();
+      // They are renewed after 10.8 to 13.2 of their 24 hours: in these three they would be.
+      clock.advance(10 * 60 * minute + 45 * minute);
+      away = true;
+      const before = given;
+      for (let i = 0; i < 45; i++) {
+        clock.advance(4 * minute);
+        await request();
+      }
+      assert.ok(asked > 2, `it was asked for in vain, ${asked} times`);
+      assert.ok(asked < 200, `and not all the time: ${asked}`);
+      assert.equal(given, before);
+      const fresh = { source: 'Kubernetes//Pod/shop/client', destination: `${server}:8080` };
+      const probed = await mesh.post('/ambient/probe', { ...fresh, fresh: true });
+      assert.equal((JSON.parse(probed.body) as { ok?: boolean }).ok, true, 'new tunnels too');
+      assert.ok(mesh.lines.some((l) => l.includes('CA is away')));
+      away = false;
+      await eventually(() => {
+        clock.advance(minute);
+        return given >= before + 2;
+      }, 'certificates for both pods');
+      await request();
+    },
+    { clock, ca, caClient: flaky },
+  );
+});
 
 test('4.1.2: without a certificate the connection is refused with its reason, and works once the CA is back', () => {
   let down = true;

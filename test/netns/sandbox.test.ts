@@ -7,9 +7,11 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import type { RequestLoop } from '../../cli/index.ts';
-import { resources } from '../../core/kube/index.ts';
+import { Installer } from '../../cli/install/run.ts';
+import { type KubeObject, resources } from '../../core/kube/index.ts';
 import { openNamespace, openPacketTap, type PacketTap } from '../../core/linux/index.ts';
 import { readState } from '../../sandbox/index.ts';
+import { readManifests } from '../../sandbox/manifests.ts';
 import { eventually } from '../kit/eventually.ts';
 import { startSandbox, type TestSandbox } from '../kit/sandbox.ts';
 import { skip } from './ring.ts';
@@ -45,6 +47,41 @@ kind: PeerAuthentication
 metadata: {name: default}
 spec: {mtls: {mode: STRICT}}
 `;
+const waypoint = `
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: waypoint}
+spec: {gatewayClassName: istio-waypoint, listeners: [{name: mesh, port: 15008, protocol: HBONE}]}
+---
+${web
+  .slice(web.indexOf('apiVersion: v1\nkind: Service\n'), web.indexOf('---\napiVersion: apps'))
+  .replace('{name: web}', '{name: web, labels: {istio.io/use-waypoint: waypoint}}')}
+`;
+
+/** The mesh's manifests as the sandbox has them, of another version; proxies come before the old ones go. */
+function nextBuild(): KubeObject[] {
+  const { mesh } = readManifests(path.join(import.meta.dirname, '../../manifests'));
+  return mesh.map((object) => {
+    if (object.kind !== 'Deployment' && object.kind !== 'DaemonSet') return object;
+    const next = structuredClone(object) as KubeObject & {
+      spec: {
+        updateStrategy?: unknown;
+        template: {
+          metadata: { labels: Record<string, string> };
+          spec: { containers: { env: { name: string; value?: string }[] }[] };
+        };
+      };
+    };
+    next.spec.template.metadata.labels['app.kubernetes.io/version'] = 'next';
+    for (const { env } of next.spec.template.spec.containers) {
+      env.push({ name: 'ISTIO_META_ISTIO_VERSION', value: 'next' });
+      for (const e of env) if (e.name === 'WAYPOINT_IMAGE') e.value = 'ambient-lite:next';
+    }
+    if (object.metadata.name === 'ztunnel')
+      next.spec.updateStrategy = { rollingUpdate: { maxSurge: 1, maxUnavailable: 0 } };
+    return next;
+  });
+}
 const outside = `
 apiVersion: v1
 kind: Pod
@@ -56,7 +93,7 @@ const ipv6 = fs.existsSync('/proc/sys/net/ipv6/conf/all/disable_ipv6')
   : 'this kernel has no IPv6';
 const canary = 'canary-of-this-test';
 
-describe('sandbox in namespaces, two nodes', { skip, timeout: 150_000 }, () => {
+describe('sandbox in namespaces, two nodes', { skip, timeout: 240_000 }, () => {
   let sandbox: TestSandbox;
   let loop: RequestLoop;
   let tap: PacketTap;
@@ -278,6 +315,46 @@ describe('sandbox in namespaces, two nodes', { skip, timeout: 150_000 }, () => {
     assert.deepEqual(loop.failed, []);
   });
 
+  test('an upgrade to the next build fails no request: control plane, proxies, agents, waypoint', async () => {
+    await sandbox.world.applyText(waypoint, 'waypoint');
+    await sandbox.world.until('the waypoint is bound', 30_000, async () => {
+      const service = await sandbox.world.kube.get(resources.services, 'default', 'web');
+      const { conditions = [] } = (service?.['status'] ?? {}) as {
+        conditions?: { type: string; status: string }[];
+      };
+      const report = await sandbox.world.verify('deploy/curl', 'svc/web').catch(() => undefined);
+      return (
+        conditions.some((c) => c.type === 'istio.io/WaypointBound' && c.status === 'True') &&
+        report?.legs.length === 2
+      );
+    });
+    await more(5);
+    loop.failed.length = 0;
+    const running = async (): Promise<Map<string, number | undefined>> => {
+      const { mesh } = await sandbox.world.status();
+      return new Map(mesh.map((m) => [m.name, m.pid]));
+    };
+    const before = await running();
+    const said: string[] = [];
+    await new Installer(sandbox.world.kube, {
+      dryRun: false,
+      force: false,
+      wait: true,
+      timeoutMs: 60_000,
+      say: (line) => void said.push(line),
+    }).install(nextBuild());
+    await sandbox.world.until('every program is another process', 60_000, async () => {
+      const now = await running();
+      return now.size >= before.size && [...now.keys()].every((name) => !before.has(name));
+    });
+    await more(10);
+    assert.deepEqual(loop.failed, [], said.join('\n'));
+    const report = await sandbox.world.verify('deploy/curl', 'svc/web');
+    assert.equal(report.verdict, 'mtls');
+    assert.equal(report.legs.length, 2);
+    await sandbox.world.kube.remove(resources.gateways, 'default', 'waypoint');
+  });
+
   test('un-enrolment fails no request and leaves no rule', async () => {
     await sandbox.world.label('default', { 'istio.io/dataplane-mode': null });
     await sandbox.world.until('none enrolled', 20_000, async () => (await enrolled()) === 0);
@@ -312,10 +389,14 @@ test('what a killed sandbox left is removed at the next start', {
     const child = spawn(process.execPath, [main, '--dir', dir, '--driver', 'netns', '--no-mesh'], {
       stdio: 'ignore',
     });
-    const state = await eventually(() => {
-      const found = readState(dir);
-      return found?.pid === child.pid && found;
-    }, 'a sandbox');
+    const state = await eventually(
+      () => {
+        const found = readState(dir);
+        return found?.pid === child.pid && found;
+      },
+      'a sandbox',
+      30_000,
+    );
     const gone = new Promise((done) => child.once('exit', done));
     return { child, gone, block: state.block };
   };
