@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { generateKeyPairSync } from 'node:crypto';
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { exportJWK, SignJWT } from 'jose';
@@ -62,6 +62,17 @@ spec:
   targetRefs: [{kind: Service, group: "", name: details}]
   rules:
   - from: [{source: {requestPrincipals: [${issuer}/anna]}}]
+  - to: [{operation: {paths: [/health]}}]
+`;
+
+const denyHealth = `
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: no-health}
+spec:
+  targetRefs: [{kind: Service, group: "", name: details}]
+  action: DENY
+  rules:
   - to: [{operation: {paths: [/health]}}]
 `;
 
@@ -305,9 +316,41 @@ describe('waypoint', () => {
         return expected === '200' ? told.startsWith('200 ') : told === expected;
       });
     }
+    await toolsAgree(issuer);
     await s.world.kube.remove(resources.requestAuthentications, 'default', 'details');
     await s.world.kube.remove(resources.authorizationPolicies, 'default', 'details-users');
   });
+
+  /** explain, authz and describe say of the policies above what the rows above have met. */
+  async function toolsAgree(issuer: string): Promise<void> {
+    const anna = JSON.stringify({ iss: issuer, sub: 'anna' });
+    const asked: readonly (readonly [readonly string[], number, RegExp])[] = [
+      [['--path', '/details/0'], 5, /verdict +403: no ALLOW policy allows it/],
+      [['--path', '/health'], 0, /details-users {2}ALLOW: rule 2 matches {2}← decided/],
+      [['--path', '/details/0', '--claims', anna], 0, /details-users rule 1/],
+    ];
+    for (const [args, code, said] of asked) {
+      const ran = await s.ctl('explain', 'deploy/curl', 'svc/details', ...args);
+      assert.equal(ran.code, code, ran.out + ran.err);
+      assert.match(ran.out, said);
+    }
+    const check = await s.ctl('authz', 'check', 'svc/details', '--path', '/health', '-o', 'json');
+    const rows = JSON.parse(check.out) as { where: string; source: string; allowed: boolean }[];
+    assert.ok(
+      rows.some((r) => r.where.startsWith('waypoint ') && r.source.endsWith('/curl') && r.allowed),
+      check.out,
+    );
+    const described = await s.ctl('describe', 'service', 'details');
+    assert.match(described.out, /At waypoint .*: default\/details-users {2}ALLOW, 2 rules/);
+    const file = join(s.dir, 'deny-health.yaml');
+    writeFileSync(file, denyHealth);
+    const simulated = await s.ctl('authz', 'simulate', '-f', file);
+    assert.equal(simulated.code, 5, simulated.out + simulated.err);
+    assert.match(
+      simulated.out,
+      /GET \/health .* allowed → refused +default\/no-health rule 1 at waypoint/,
+    );
+  }
 
   describe('docs/security', () => {
     const root = join(import.meta.dirname, '../..');
