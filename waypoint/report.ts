@@ -5,6 +5,7 @@ import {
   type FaultCode,
   type IpPort,
   type Log,
+  PairCache,
   printable,
   printIpPort,
 } from '../core/base/index.ts';
@@ -64,6 +65,8 @@ export class Reports {
   readonly #self: () => Workload;
   readonly #identity: SpiffeId;
   readonly #ring: WaypointRecord[] = [];
+  /** Requests that are alike count with the same labels object. */
+  readonly #httpLabels = new PairCache<Readonly<Record<string, string>>>();
 
   constructor(o: {
     clock: Clock;
@@ -141,13 +144,22 @@ export class Reports {
     const { connection: c, outcome: o } = x;
     const durationMs = this.#clock.monotonic() - x.startedMs;
     const service = this.#meant(c, o.backend);
-    const labels = pick(httpLabelNames, {
-      ...this.#labels(c, service, o.endpoint),
-      request_protocol: isGrpc(x.head.headers) ? 'grpc' : 'http',
-      response_flags: o.flags,
-      response_code: String(o.status),
-      grpc_response_status: o.grpcStatus,
-    });
+    const protocol = isGrpc(x.head.headers) ? 'grpc' : 'http';
+    const place = `${c.edge !== undefined} ${c.peer.id} ${service?.namespace}/${service?.name}/${service?.hostname}`;
+    const text = `${protocol} ${o.flags} ${o.status} ${o.grpcStatus} ${place}`;
+    const labels = this.#httpLabels.get(
+      c.edge ? this.#self() : c.sourceWorkload,
+      o.endpoint,
+      text,
+      () =>
+        pick(httpLabelNames, {
+          ...this.#labels(c, service, o.endpoint),
+          request_protocol: protocol,
+          response_flags: o.flags,
+          response_code: String(o.status),
+          grpc_response_status: o.grpcStatus,
+        }),
+    );
     this.metrics.requests.add(labels);
     this.metrics.duration.observe(labels, durationMs);
     this.metrics.requestBytes.observe(labels, o.bytesReceived);
@@ -155,7 +167,7 @@ export class Reports {
     if (o.reason) this.metrics.refusals.add({ reporter: 'waypoint', reason: o.reason });
     this.#marked(o.marks);
     this.#push(recordOf(x, durationMs, this.#clock.now()));
-    this.#log?.info('request', logFields(x, durationMs));
+    if (this.#log?.enabled('info')) this.#log.info('request', logFields(x, durationMs));
   }
 
   opaque(c: L7Connection, startedMs: number, end: OpaqueEnd): void {
