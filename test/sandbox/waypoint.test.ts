@@ -111,6 +111,9 @@ describe('waypoint', () => {
     return ran.out;
   };
 
+  /** A whole line as typed. */
+  const shell = (line: string) => s.run('sh', '-c', line);
+
   test('4 5 6 7 11 a gateway from outside: applied, annotated, shown, forwarded to, and let in by name', async () => {
     const folder = join(import.meta.dirname, '../../samples/bookinfo');
     await typed(`apply -f ${folder}/gateway-api/bookinfo-gateway.yaml`);
@@ -150,6 +153,26 @@ describe('waypoint', () => {
       forward.kill();
     }
     await typed(`delete -f ${folder}/gateway-api/bookinfo-gateway.yaml`);
+  });
+
+  test('11 12 as typed: the policy is accepted, a caller it does not name gets exit code 56', async () => {
+    await s.world.applyText(ztunnelPolicy('bookinfo-gateway-istio'), 'l4');
+    await s.world.until('ZtunnelAccepted', 10_000, async () => {
+      const p = await s.world.kube.get(
+        resources.authorizationPolicies,
+        'default',
+        'productpage-ztunnel',
+      );
+      return conditionsOf(p?.['status'])['ZtunnelAccepted'] === 'True';
+    });
+    const refused = await s.world.until('a reset', 10_000, async () => {
+      const r = await shell(
+        'kubectl exec deploy/curl -- curl -s "http://productpage:9080/productpage"',
+      );
+      return r.code === 0 ? undefined : r;
+    });
+    assert.equal(refused.code, 56);
+    assert.match(refused.err, /command terminated with exit code 56/);
   });
 
   test('13 14 apply, wait, enrol: the Gateway is programmed and the services are bound', async () => {
@@ -194,6 +217,25 @@ describe('waypoint', () => {
       /<title>.*<\/title>/.exec(allowed.out)?.[0],
       '<title>Simple Bookstore App</title>',
     );
+    const rows: readonly (readonly [string, string])[] = [
+      [
+        'kubectl exec deploy/curl -- curl -s "http://productpage:9080/productpage" -X DELETE',
+        'RBAC: access denied',
+      ],
+      [
+        'kubectl exec deploy/reviews-v1 -- curl -s http://productpage:9080/productpage',
+        'RBAC: access denied',
+      ],
+      [
+        'kubectl exec deploy/curl -- curl -s http://productpage:9080/productpage | grep -o "<title>.*</title>"',
+        '<title>Simple Bookstore App</title>\n',
+      ],
+    ];
+    for (const [command, shown] of rows) {
+      const ran = await shell(command);
+      assert.equal(ran.out, shown, command);
+      assert.equal(ran.code, 0, command);
+    }
   });
 
   test('verify: behind a waypoint both legs are proven, the second by the waypoint itself', async () => {
