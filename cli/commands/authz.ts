@@ -16,7 +16,6 @@ import { connect, type GlobalFlags, namespaceOf } from '../connect.ts';
 import { CliError } from '../errors.ts';
 import {
   reach,
-  reachAtWaypoint,
   type ReachRow,
   type SeenConnection,
   simulate,
@@ -24,7 +23,7 @@ import {
   withPolicies,
 } from '../explain/authz.ts';
 import { findWorkload } from '../explain/find.ts';
-import { policiesAt, readRequest, type RequestFlags } from '../explain/l7.ts';
+import type { RequestFlags } from '../explain/l7.ts';
 import {
   fetchWaypointDump,
   readWaypointDump,
@@ -32,12 +31,7 @@ import {
   waypointPods,
   withRequestOptions,
 } from '../explain/waypoints.ts';
-import {
-  blindSpots,
-  type SeenRequest,
-  simulateRequests,
-  type WaypointSeen,
-} from '../explain/simulate-l7.ts';
+import type { SeenRequest, WaypointSeen } from '../explain/simulate-l7.ts';
 import { printData, printTable, readFormat } from '../output.ts';
 import { adminPort, ztunnelPods } from '../refs.ts';
 import { loadDump } from '../ztunnel/source.ts';
@@ -64,6 +58,10 @@ async function waypointRows(
       f.waypointDump === undefined
         ? await fetchWaypointDump(await open(), pod)
         : readWaypointDump(f.waypointDump);
+    const [{ reachAtWaypoint }, { policiesAt, readRequest }] = await Promise.all([
+      import('../explain/at-waypoint.ts'),
+      import('../explain/l7.ts'),
+    ]);
     const policies = policiesAt(dump, key);
     if (!policies) continue;
     const request = readRequest(f, service.hostname);
@@ -281,6 +279,7 @@ function simulateCommand(): Command {
       const added = await readPolicies(objects, globals.istioNamespace, labels);
       withPolicies(after, added.policies);
       await applyMutualTls(kube, after, objects, globals.istioNamespace, labels);
+      const { blindSpots, simulateRequests } = await import('../explain/simulate-l7.ts');
       const atWaypoints = await seenRequests(kube, before, added.requests.length > 0);
       const rows = [
         ...simulate(before, after, await seenConnections(kube, globals.istioNamespace)),

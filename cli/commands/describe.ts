@@ -10,14 +10,12 @@ import {
 import { connect, type GlobalFlags } from '../connect.ts';
 import { CliError } from '../errors.ts';
 import {
-  describeAtWaypoint,
   describeService,
   describeWorkload,
   printService,
-  printWaypoints,
   printWorkload,
-  type WaypointFacts,
 } from '../explain/describe.ts';
+import type { WaypointFacts } from '../explain/at-waypoint.ts';
 import { findService, findWorkload } from '../explain/find.ts';
 import {
   fetchWaypointDump,
@@ -58,10 +56,17 @@ async function atWaypoints(
       f.waypointDump === undefined
         ? await fetchWaypointDump(await open(), pod)
         : readWaypointDump(f.waypointDump);
+    const { describeAtWaypoint } = await import('../explain/at-waypoint.ts');
     const facts = describeAtWaypoint(dumped, key);
     if (facts) out.push(facts);
   }
   return out;
+}
+
+async function textOf(waypoints: readonly WaypointFacts[]): Promise<string> {
+  if (waypoints.length === 0) return '';
+  const { printWaypoints } = await import('../explain/at-waypoint.ts');
+  return printWaypoints(waypoints);
 }
 
 /** A line where the pod's account is not there: it would not come up again. */
@@ -104,8 +109,9 @@ function kind(
       const waypoints = await atWaypoints(mesh, services, f, open);
       const warning = await missingAccount(account, f, open);
       const whole = { ...data, waypoints, warnings: warning === undefined ? [] : [warning] };
+      const more = await textOf(waypoints);
       const short = (): string =>
-        `${text}${printWaypoints(waypoints)}${warning === undefined ? '' : `   Warning: ${warning}\n`}`;
+        `${text}${more}${warning === undefined ? '' : `   Warning: ${warning}\n`}`;
       process.stdout.write(printData(format, whole, short));
     });
 }

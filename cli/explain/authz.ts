@@ -9,12 +9,10 @@ import {
   parseSpiffeId,
   type Policy,
   type PolicyKey,
-  type Service,
   type Workload,
   workloadIdentity,
   workloadSpiffeId,
 } from '../../core/model/index.ts';
-import { type AskedRequest, type Policies, requestVerdict } from './l7.ts';
 
 export interface ReachRow {
   readonly source: string;
@@ -35,40 +33,10 @@ function portsOf(w: Workload): number[] {
 }
 
 /** Every identity of the mesh with a workload that has it, in order. */
-function sourcesOf(mesh: MeshView): [string, Workload][] {
+export function sourcesOf(mesh: MeshView): [string, Workload][] {
   const sources = new Map<string, Workload>();
   for (const w of mesh.workloads()) if (w.protocol === 'HBONE') sources.set(workloadSpiffeId(w), w);
   return [...sources].toSorted(([a], [b]) => (a < b ? -1 : 1));
-}
-
-/** Every identity of the mesh with one request, against each port of a service at its waypoint. */
-export function reachAtWaypoint(
-  mesh: MeshView,
-  service: Service,
-  waypoint: string,
-  policies: Policies,
-  request: AskedRequest,
-): ReachRow[] {
-  return service.ports.flatMap(({ servicePort: port }) =>
-    sourcesOf(mesh).map(([source, w]): ReachRow => {
-      const v = requestVerdict(waypoint, policies, {
-        identity: source,
-        sourceIp: w.addresses[0] ?? '',
-        destinationIp: service.vips[0]?.ip ?? '',
-        port,
-        request,
-      });
-      const { allow: allowed, decidedBy } = v;
-      return {
-        source,
-        port,
-        allowed,
-        decidedBy,
-        where: `waypoint ${waypoint}`,
-        request: v.request,
-      };
-    }),
-  );
 }
 
 /** Every identity of the mesh, and nobody (plaintext), against each port of the workload. */

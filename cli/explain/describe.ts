@@ -1,9 +1,6 @@
 // What the mesh knows of one workload or service, in one page: identity, capture, services, policies in force,
 // what plaintext would get. Pure, on a mesh.
 import { parseIpBytes } from '../../core/base/index.ts';
-import { actionName } from '../../waypoint/index.ts';
-import { policiesAt } from './l7.ts';
-import type { WaypointDump } from './waypoints.ts';
 import {
   authorize,
   type MeshView,
@@ -19,42 +16,6 @@ export interface PolicyFact {
   readonly scope: string;
   readonly dryRun: boolean;
   readonly rules: number;
-}
-
-/** What judges requests at a waypoint before a service. */
-export interface WaypointFacts {
-  readonly service: string;
-  readonly waypoint: string;
-  readonly policies: readonly (Omit<PolicyFact, 'scope'> & { readonly provider: string })[];
-}
-
-/** `undefined` = this waypoint does not stand before the service. */
-export function describeAtWaypoint(
-  { waypoint, dump }: WaypointDump,
-  service: string,
-): WaypointFacts | undefined {
-  const all = policiesAt(dump, service);
-  const policies = all?.map(({ key, action, dryRun, rules, provider }) => ({
-    name: key,
-    action: actionName(action),
-    dryRun,
-    rules: rules.length,
-    provider,
-  }));
-  return policies && { service, waypoint, policies };
-}
-
-export function printWaypoints(all: readonly WaypointFacts[]): string {
-  const lines = all.flatMap(({ service, waypoint, policies }) =>
-    policies.length === 0
-      ? [`   At waypoint ${waypoint}: no policy judges requests to ${service}`]
-      : policies.map((p) => {
-          const rules = p.rules === 1 ? '1 rule' : `${p.rules} rules`;
-          const more = [p.provider && `asks ${p.provider}`, p.dryRun && 'dry run'].filter(Boolean);
-          return `   At waypoint ${waypoint}: ${[`${p.name}  ${p.action}`, rules, ...more].join(', ')}`;
-        }),
-  );
-  return lines.map((l) => `${l}\n`).join('');
 }
 
 export interface WorkloadFacts {
