@@ -1,9 +1,11 @@
 // Documentation and code agree: generated references are fresh, links lead somewhere, the manifests use
 // the ports and variables that the programs know.
 import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
 import { existsSync, globSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
+import { promisify } from 'node:util';
 import { parseAllDocuments } from 'yaml';
 import { configVariables as istiodVariables } from '../istiod-lite/index.ts';
 import { analyzeTexts, renderHelp, valueTable } from '../cli/index.ts';
@@ -16,6 +18,26 @@ const root = join(import.meta.dirname, '..');
 
 test('docs/reference says what the code says', async () => {
   assert.deepEqual(await staleDocs(), [], 'run npm run gen');
+});
+
+test('docs/tools.md: every command prints what is written, and ends with that code', async () => {
+  const text = readFileSync(join(root, 'docs/tools.md'), 'utf8');
+  const examples = [
+    ...text.matchAll(/^```console\n\$ ambientctl (.*)\n([\s\S]*?)# exit (\d+)\n```$/gm),
+  ];
+  assert.ok(examples.length >= 5);
+  const run = promisify(execFile);
+  await Promise.all(
+    examples.map(async ([, line = '', out, code]) => {
+      const program = [join(root, 'cli/main.ts'), ...line.split(' ')];
+      const ran = await run(process.execPath, program, { cwd: root }).then(
+        (r) => ({ stdout: r.stdout, code: 0 }),
+        (e: unknown) => e as { stdout: string; code: number },
+      );
+      assert.equal(ran.stdout, out, line);
+      assert.equal(ran.code, Number(code), line);
+    }),
+  );
 });
 
 test('links between documents lead somewhere', () => {

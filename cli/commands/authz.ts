@@ -57,7 +57,7 @@ async function waypointRows(
     const { waypoint, dump } =
       f.waypointDump === undefined
         ? await fetchWaypointDump(await open(), pod)
-        : readWaypointDump(f.waypointDump);
+        : readWaypointDump(f.waypointDump, pod);
     const [{ reachAtWaypoint }, { policiesAt, readRequest }] = await Promise.all([
       import('../explain/at-waypoint.ts'),
       import('../explain/l7.ts'),

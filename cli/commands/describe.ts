@@ -55,7 +55,7 @@ async function atWaypoints(
     const dumped =
       f.waypointDump === undefined
         ? await fetchWaypointDump(await open(), pod)
-        : readWaypointDump(f.waypointDump);
+        : readWaypointDump(f.waypointDump, pod);
     const { describeAtWaypoint } = await import('../explain/at-waypoint.ts');
     const facts = describeAtWaypoint(dumped, key);
     if (facts) out.push(facts);

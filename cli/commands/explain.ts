@@ -51,8 +51,11 @@ async function atWaypoint(
       ...decided,
       notes: [...decided.notes, 'no waypoint is on this path: requests are not judged'],
     };
-  if (request && f.waypointDump !== undefined)
-    return withRequest(decided, readWaypointDump(f.waypointDump), from, to, request);
+  const [name = '', namespace = ''] = (decided.path.endpoint ?? '').split('.');
+  if (request && f.waypointDump !== undefined) {
+    const dumped = readWaypointDump(f.waypointDump, { name, namespace });
+    return withRequest(decided, dumped, from, to, request);
+  }
   if (f.dump === undefined)
     return withLiveFacts(await open(), decided, to, request && { from, request });
   const note = 'give --waypoint-dump too: the dump of a ztunnel does not hold what judges requests';

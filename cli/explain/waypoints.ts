@@ -36,14 +36,17 @@ export function waypointPods(mesh: MeshView, service: Service): PodRef[] {
 }
 
 export interface WaypointDump {
-  /** `name.namespace` of the pod, or the file. */
+  /** `name.namespace` of the pod. */
   readonly waypoint: string;
   readonly dump: unknown;
 }
 
-export function readWaypointDump(file: string): WaypointDump {
+const nameOf = (pod: PodRef): string => `${pod.name}.${pod.namespace}`;
+
+/** As if the waypoint's `pod` had been asked. */
+export function readWaypointDump(file: string, pod: PodRef): WaypointDump {
   try {
-    return { waypoint: file, dump: JSON.parse(readFileSync(file, 'utf8')) };
+    return { waypoint: nameOf(pod), dump: JSON.parse(readFileSync(file, 'utf8')) };
   } catch (error) {
     const why = error instanceof Error ? error.message : 'failed';
     throw new CliError(`cannot read ${file}: ${why}`);
@@ -52,5 +55,5 @@ export function readWaypointDump(file: string): WaypointDump {
 
 export async function fetchWaypointDump(kube: KubeClient, pod: PodRef): Promise<WaypointDump> {
   const dump = await callPodJson(kube, pod, adminPort, 'GET', '/config_dump');
-  return { waypoint: `${pod.name}.${pod.namespace}`, dump };
+  return { waypoint: nameOf(pod), dump };
 }
