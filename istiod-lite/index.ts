@@ -24,6 +24,9 @@ export {
   isClassRef,
   isGatewayRef,
   isServiceRef,
+  pluginsConfigName,
+  readPluginSet,
+  ownKinds,
 } from './gateway/index.ts';
 export {
   HostOwners,

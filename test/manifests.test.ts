@@ -18,6 +18,7 @@ import type { KubeObject } from '../core/kube/index.ts';
 import { packageVersion } from '../core/runtime/index.ts';
 import { readConfig as readIstiodConfig } from '../istiod-lite/index.ts';
 import { readConfig as readAgentConfig } from '../node-agent/index.ts';
+import { crdsAreFresh } from '../scripts/gen-crds.ts';
 import { staleChart } from '../scripts/gen-manifests.ts';
 import { readConfig as readWaypointConfig } from '../waypoint/index.ts';
 import { readConfig as readZtunnelConfig } from '../ztunnel/index.ts';
@@ -239,6 +240,8 @@ const read = (yaml: string): KubeObject[] =>
 const byName = (all: readonly KubeObject[]): Map<string, KubeObject> =>
   new Map(all.map((o) => [`${o.kind} ${o.metadata.name}`, o]));
 
+test('kinds of our own are what the control plane reads', () =>
+  assert.ok(crdsAreFresh(), 'run npm run gen'));
 test('the chart is fresh', () => assert.deepEqual(staleChart(), [], 'run npm run gen'));
 
 for (const [what, values, namespace] of [

@@ -27,4 +27,5 @@ export { PairCache } from './pair-cache.ts';
 export { type Log, type LogFields, silentLog } from './log.ts';
 export { type Random, seededRandom, weightedPick } from './random.ts';
 export { bad, type Fault, ok, printFaults, type Result } from './result.ts';
+export * as shape from './shape.ts';
 export { newTraceparent, traceIdOf } from './trace-context.ts';

@@ -1,4 +1,5 @@
 // Door of istiod-lite/gateway: Gateway API objects → waypoints deployed, services bound to them, status.
+export { ownKinds } from './rate-limit-schema.ts';
 export {
   type Binding,
   bindLabels,
@@ -10,6 +11,7 @@ export { mergeJson, type Template } from './deploy-plan.ts';
 export { type GatewayKind, GatewayState } from './gateway-state.ts';
 export { gatewayNameLabel } from './names.ts';
 export { readGateway, readRoute } from './objects.ts';
+export { pluginsConfigName, readPluginSet } from './plugins.ts';
 export { failOpenAnnotation } from './references.ts';
 export { type NamedConfig, serviceConfig, serviceConfigs } from './service-config.ts';
 export { accessPolicy } from './access.ts';

@@ -12,11 +12,17 @@ import {
   readTargets,
   type ServiceFacts,
   text,
-  texts,
 } from '../cluster/index.ts';
 import type { World } from './binding.ts';
-import { ms, whole } from './hosts.ts';
+import { ms } from './hosts.ts';
 import { located } from './located.ts';
+import {
+  maxLimits,
+  type RateKey,
+  type RateUnit,
+  rateLimit,
+  sharedCounter,
+} from './rate-limit-schema.ts';
 import { aims, type TargetRef } from './targets.ts';
 
 interface SharedFacts {
@@ -36,18 +42,16 @@ export interface RateLimitFacts extends Meta {
   readonly conditions: readonly Condition[];
 }
 
-const units: Readonly<Record<string, number>> = {
+const unitMs: Readonly<Record<RateUnit, number>> = {
   Second: 1_000,
   Minute: 60_000,
   Hour: 3_600_000,
   Day: 86_400_000,
 };
-const maxLimits = 32;
-const maxKeys = 8;
 
-function readKey(k: unknown): Draft<wire.L7RateKey> | undefined {
-  const name = text(field(k, 'name'));
-  switch (text(field(k, 'type'))) {
+/** `undefined`: its name is missing. */
+function keyOf({ type, name = '' }: RateKey): Draft<wire.L7RateKey> | undefined {
+  switch (type) {
     case 'Identity':
       return { identity: true };
     case 'Path':
@@ -60,38 +64,38 @@ function readKey(k: unknown): Draft<wire.L7RateKey> | undefined {
       return name === '' ? undefined : { header: name.toLowerCase() };
     case 'Claim':
       return name === '' ? undefined : { claim: name };
-    default:
-      return undefined;
   }
 }
 
 function readLimit(l: unknown, at: number, faults: string[]): Draft<wire.L7RateLimit> | undefined {
   const name = text(field(l, 'name')) || `limit-${at}`;
-  const requests = whole(field(l, 'requests'));
-  const unit = text(field(l, 'unit')) || 'Second';
-  const unitMs = Object.hasOwn(units, unit) ? units[unit] : undefined;
-  const keys = list(field(l, 'by')).slice(0, maxKeys).map(readKey);
+  const wrong: string[] = [];
+  const read = rateLimit.read(l, '', wrong);
+  const keys = (read?.by ?? []).map(keyOf);
   const by = keys.filter((k) => k !== undefined);
-  const wrong =
-    requests === 0
-      ? 'requests must be 1 or more'
-      : unitMs === undefined
-        ? `unit "${unit.slice(0, 40)}" is not known`
-        : by.length < keys.length
-          ? 'by has a type that is not known, or a name is missing'
-          : '';
-  if (wrong !== '' || unitMs === undefined) {
-    faults.push(`${name}: ${wrong}`);
-    return undefined;
-  }
+  if (by.length < keys.length) wrong.push('by: the name of a Header or a Claim is missing');
+  faults.push(...wrong.map((what) => `${name}: ${what}`));
+  if (!read || wrong.length > 0) return undefined;
   return {
     name,
-    requests,
-    unitMs,
-    burst: whole(field(l, 'burst')),
+    requests: read.requests,
+    unitMs: unitMs[read.unit ?? 'Second'],
+    burst: read.burst ?? 0,
     by,
-    paths: { any: texts(field(l, 'paths')) },
-    methods: { any: texts(field(l, 'methods')) },
+    paths: { any: [...(read.paths ?? [])] },
+    methods: { any: [...(read.methods ?? [])] },
+  };
+}
+
+/** One that cannot be read counts as one that gives no answer: its limits are not counted by each replica. */
+function readShared(shared: unknown, faults: string[]): SharedFacts | undefined {
+  if (shared === undefined || shared === null) return undefined;
+  const read = sharedCounter.read(shared, 'shared', faults);
+  return {
+    service: read?.service ?? text(field(shared, 'service')),
+    port: read?.port ?? 0,
+    timeoutMs: ms(read?.timeout),
+    failClosed: field(shared, 'failureMode') === 'Closed',
   };
 }
 
@@ -99,7 +103,7 @@ export function readRateLimitPolicy(o: KubeObject): RateLimitFacts {
   const spec = o['spec'];
   const faults: string[] = [];
   const dryRun = field(spec, 'dryRun') === true;
-  const shared = field(spec, 'shared');
+  const shared = readShared(field(spec, 'shared'), faults);
   const limits = list(field(spec, 'limits'))
     .slice(0, maxLimits)
     .map((l, i) => readLimit(l, i, faults))
@@ -108,15 +112,7 @@ export function readRateLimitPolicy(o: KubeObject): RateLimitFacts {
     ...readMeta(o.metadata),
     targetRefs: readTargets(spec),
     limits: limits.map((l) => ({ ...l, dryRun })),
-    shared:
-      shared === undefined || shared === null
-        ? undefined
-        : {
-            service: text(field(shared, 'service')),
-            port: whole(field(shared, 'port')),
-            timeoutMs: ms(field(shared, 'timeout')),
-            failClosed: field(shared, 'failureMode') === 'Closed',
-          },
+    shared,
     faults,
     conditions: readConditions(o),
   };
