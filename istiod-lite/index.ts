@@ -26,6 +26,8 @@ export {
   isServiceRef,
   pluginsConfigName,
   readPluginSet,
+  pluginsConfigName,
+  readPluginSet,
   ownKinds,
 } from './gateway/index.ts';
 export {

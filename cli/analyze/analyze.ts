@@ -8,6 +8,7 @@ import { checkServiceEntries } from './entries.ts';
 import { checkPeerAuthentications } from './authentication.ts';
 import { checkIdentities } from './identities.ts';
 import { checkNamespaces } from './namespaces.ts';
+import { checkPlugins } from './plugins.ts';
 import { checkPolicies } from './policies.ts';
 import { checkRoutes } from './routes.ts';
 import { checkServices } from './services.ts';
@@ -44,6 +45,7 @@ const checks: readonly Check[] = [
   checkPolicies,
   checkIdentities,
   checkPeerAuthentications,
+  checkPlugins,
   checkWaypoints,
   checkRoutes,
   checkVirtualServices,

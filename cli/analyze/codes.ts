@@ -251,6 +251,11 @@ export const codes = {
     'The policy is attached to a service that has no waypoint, so nobody enforces it.',
     'Label the service or its namespace with istio.io/use-waypoint.',
   ),
+  AMB0215: error(
+    'PluginUnreadable',
+    'A plugin of a waypoint, or the list of them, cannot be read; unless it fails open, what needs it is refused.',
+    'Correct the list in plugins.yaml; docs/security/plugins.md has its fields.',
+  ),
 
   AMB0301: warning(
     'PodNotEnrolled',
