@@ -12,7 +12,6 @@ export { type GatewayKind, GatewayState } from './gateway-state.ts';
 export { gatewayNameLabel } from './names.ts';
 export { readGateway, readRoute } from './objects.ts';
 export { pluginsConfigName, readPluginSet } from './plugins.ts';
-export { pluginsConfigName, readPluginSet } from './plugins.ts';
 export { failOpenAnnotation } from './references.ts';
 export { type NamedConfig, serviceConfig, serviceConfigs } from './service-config.ts';
 export { accessPolicy } from './access.ts';
