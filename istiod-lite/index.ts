@@ -26,8 +26,6 @@ export {
   isServiceRef,
   pluginsConfigName,
   readPluginSet,
-  pluginsConfigName,
-  readPluginSet,
   ownKinds,
 } from './gateway/index.ts';
 export {
