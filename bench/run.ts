@@ -21,7 +21,14 @@ const size: Size =
     : { bytes: 2 ** 28, trips: 3_000, connections: 600 };
 
 /** Files with cases that need no proxies: each exports `cases(): Iterable<Result>` or a promise of it. */
-const pureCases = ['rbac.ts', 'rbac-l7.ts', 'endpoint-insert.ts', 'push.ts', 'control-plane.ts'];
+const pureCases = [
+  'rbac.ts',
+  'rbac-l7.ts',
+  'endpoint-insert.ts',
+  'push.ts',
+  'control-plane.ts',
+  'look-ups.ts',
+];
 
 const results: Result[] = [];
 const round = (n: number): string =>

@@ -1,6 +1,7 @@
 // Load balancing 3.5, target port 3.6, picking the IP 3.7 of ztunnel-protocol.md.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import fc from 'fast-check';
 import { seededRandom } from '../base/index.ts';
 import {
   type BalanceScope,
@@ -11,6 +12,7 @@ import {
   pickAddress,
   pickEndpoint,
   type Service,
+  serviceKey,
   targetPort,
   type Workload,
 } from './index.ts';
@@ -243,4 +245,54 @@ describe('3.7 picking the IP', () => {
   for (const [what, addresses, svc, wanted, want] of rows) {
     test(what, () => assert.equal(pickAddress(workload('a/w', addresses), svc, ip(wanted)), want));
   }
+});
+
+test('3.5 what is remembered is what a fresh mesh says, after any changes, with the same chance', () => {
+  const place = fc.record({
+    zone: fc.constantFrom('z1', 'z2'),
+    network: fc.constantFrom('', 'n2'),
+    capacity: fc.nat(3),
+    healthy: fc.boolean(),
+  });
+  const modes = fc.constantFrom<LoadBalancing['mode']>('Standard', 'Failover', 'Strict');
+  const name = fc.constantFrom('p', 'q', 'r', 't', 'u');
+  const step = fc.oneof(
+    fc.tuple(fc.constant('put'), name, place),
+    fc.tuple(fc.constant('drop'), name, fc.constant(undefined)),
+  );
+  fc.assert(
+    fc.property(modes, fc.array(step, { maxLength: 12 }), fc.nat(), (mode, steps, seed) => {
+      const s = service('a/s', ['10.9.0.1'], {
+        loadBalancing: { mode, preferences: ['Region', 'Zone'], healthPolicy: 'OnlyHealthy' },
+      });
+      const mesh = new MeshState();
+      mesh.apply({ services: [s] });
+      const present = new Map<string, Workload>();
+      for (const [, n, more] of steps) {
+        present.delete(n);
+        const { uid } = endpoint(n);
+        if (more) {
+          const { zone, network, capacity, healthy } = more;
+          const status = healthy ? 'Healthy' : 'Unhealthy';
+          present.set(n, endpoint(n, { ...at('r1', zone, network), capacity, status }));
+        }
+        const w = present.get(n);
+        mesh.apply(w ? { workloads: [w] } : { removed: { addresses: [uid] } });
+        const fresh = new MeshState();
+        fresh.apply({ services: [{ ...s }], workloads: [...present.values()] });
+        const own = fresh.service(serviceKey(s)) ?? s;
+        const [a, b] = [seededRandom(seed), seededRandom(seed)];
+        for (let i = 0; i < 5; i++) {
+          const got = pickEndpoint(mesh, s, 80, from, a)?.workload;
+          const list = [...present.values()];
+          const expected = pickEndpoint(fresh, own, 80, from, b)?.workload;
+          assert.equal(got === undefined, expected === undefined);
+          if (!got) continue;
+          assert.ok(list.includes(got) && got.capacity > 0 && got.status === 'Healthy');
+          // Without preferences the draw depends on the order in which they came.
+          if (mode !== 'Standard') assert.equal(got.locality.zone, expected?.locality.zone);
+        }
+      }
+    }),
+  );
 });

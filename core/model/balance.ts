@@ -1,5 +1,5 @@
 // Endpoint choice: candidates, locality rank, weight, target port, address (ztunnel-protocol.md 3.5–3.7).
-import { type IpAddress, isIpv6, type Random, weightedPick } from '../base/index.ts';
+import { type IpAddress, isIpv6, type Random } from '../base/index.ts';
 import type { MeshView } from './mesh-state.ts';
 import type { BalanceScope, Service } from './service.ts';
 import { type Endpoint, serviceKey } from './service-store.ts';
@@ -82,24 +82,74 @@ export function serviceEndpoints(
   servicePort: number,
   from: Workload,
   options: PickOptions = {},
+): readonly Listed[] {
+  const waypoint = options.waypoint === true;
+  const text = [servicePort, waypoint, from.network].join('\0');
+  const list = remembered(keptFor(view, service).lists, text, () =>
+    listEndpoints(view, service, servicePort, from, waypoint),
+  );
+  const { except } = options;
+  return except && except.size > 0 ? list.filter((l) => !except.has(l.workload.uid)) : list;
+}
+
+function listEndpoints(
+  view: MeshView,
+  service: Service,
+  servicePort: number,
+  from: Workload,
+  waypoint: boolean,
 ): Listed[] {
   const listed = service.ports.some((p) => p.servicePort === servicePort);
-  if (!listed && !options.waypoint) return [];
+  if (!listed && !waypoint) return [];
   const all = service.loadBalancing?.healthPolicy === 'AllowAll';
   const found: Listed[] = [];
   for (const endpoint of view.endpoints(serviceKey(service)).values()) {
-    if (options.except?.has(endpoint.workload)) continue;
     const workload = view.workload(endpoint.workload);
     if (!workload) continue;
     const remote = workload.network !== from.network && workload.networkGateway !== undefined;
     if (workload.addresses.length === 0 && workload.hostname === '' && !remote) continue;
     if (!listed && !workload.applicationTunnel) continue;
     // Only a waypoint's application tunnel stands in for a mapping.
-    const port = targetPort(service, servicePort, endpoint, options.waypoint ? workload : {});
+    const port = targetPort(service, servicePort, endpoint, waypoint ? workload : {});
     if (port === undefined) continue;
     found.push({ workload, targetPort: port, healthy: endpoint.healthy || all });
   }
   return found;
+}
+
+/** What a weighted draw needs, so that it takes the same time for any number of endpoints. */
+interface Draw {
+  readonly among: readonly Picked[];
+  /** Running sums of their weights. */
+  readonly upTo: Float64Array;
+}
+
+interface Kept {
+  readonly view: MeshView;
+  readonly revision: number;
+  readonly lists: Map<string, readonly Listed[]>;
+  readonly draws: Map<string, Draw>;
+}
+
+const mostKept = 256;
+const keptLists = new WeakMap<Service, Kept>();
+
+/** Lists of a service that were worked out since the mesh last changed. */
+function keptFor(view: MeshView, service: Service): Kept {
+  const known = keptLists.get(service);
+  if (known?.view === view && known.revision === view.revision) return known;
+  const kept: Kept = { view, revision: view.revision, lists: new Map(), draws: new Map() };
+  keptLists.set(service, kept);
+  return kept;
+}
+
+function remembered<V>(all: Map<string, V>, text: string, make: () => V): V {
+  const known = all.get(text);
+  if (known !== undefined) return known;
+  if (all.size >= mostKept) all.clear();
+  const value = make();
+  all.set(text, value);
+  return value;
 }
 
 /** One endpoint of a service, or `undefined` if none is fit. */
@@ -111,20 +161,55 @@ export function pickEndpoint(
   random: Random,
   options: PickOptions = {},
 ): Picked | undefined {
-  let fit: Picked[] = serviceEndpoints(view, service, servicePort, from, options).filter(
-    (p) => p.healthy,
-  );
+  const make = (): Draw =>
+    makeDraw(nearest(service, serviceEndpoints(view, service, servicePort, from, options), from));
+  // After a failure the choice is another each time: worked out afresh.
+  if (options.except && options.except.size > 0) return drawn(make(), random);
+  const { region, zone, subzone } = from.locality;
+  const { network, node, clusterId } = from;
+  const place = isPlain(service) ? [network] : [network, region, zone, subzone, node, clusterId];
+  const text = [servicePort, options.waypoint === true, ...place].join('\0');
+  return drawn(remembered(keptFor(view, service).draws, text, make), random);
+}
+
+const isPlain = ({ loadBalancing: b }: Service): boolean =>
+  b === undefined || b.mode === 'Standard' || b.mode === 'Passthrough';
+
+/** Those that are fit and as near as the service asks for. */
+function nearest(service: Service, listed: readonly Listed[], from: Workload): readonly Picked[] {
+  const fit = listed.filter((p) => p.healthy);
   const balancing = service.loadBalancing;
-  if (balancing && balancing.mode !== 'Standard' && balancing.mode !== 'Passthrough') {
-    const rank = (p: Picked): number => localityRank(balancing.preferences, from, p.workload);
-    if (balancing.mode === 'Strict') {
-      fit = fit.filter((p) => balancing.preferences.every((s) => matches(s, from, p.workload)));
-    } else {
-      const top = fit.reduce((most, p) => Math.max(most, rank(p)), 0);
-      fit = fit.filter((p) => rank(p) === top);
-    }
+  if (!balancing || isPlain(service)) return fit;
+  if (balancing.mode === 'Strict') {
+    return fit.filter((p) => balancing.preferences.every((s) => matches(s, from, p.workload)));
   }
-  return weightedPick(fit, (p) => p.workload.capacity, random);
+  const ranks = fit.map((p) => localityRank(balancing.preferences, from, p.workload));
+  const top = ranks.reduce((most, r) => Math.max(most, r), 0);
+  return fit.filter((_, i) => ranks[i] === top);
+}
+
+function makeDraw(among: readonly Picked[]): Draw {
+  const upTo = new Float64Array(among.length);
+  let sum = 0;
+  for (const [i, p] of among.entries()) upTo[i] = sum += Math.max(0, p.workload.capacity);
+  return { among, upTo };
+}
+
+/** By weight; what weighs nothing is never chosen. */
+function drawn({ among, upTo }: Draw, random: Random): Picked | undefined {
+  const total = upTo[upTo.length - 1] ?? 0;
+  if (total <= 0) return undefined;
+  const aim = random.next() * total;
+  let low = 0;
+  let high = upTo.length - 1;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if ((upTo[middle] ?? 0) > aim) high = middle;
+    else low = middle + 1;
+  }
+  // Rounding may aim at the very end.
+  while (low > 0 && upTo[low] === upTo[low - 1]) low--;
+  return among[low];
 }
 
 /** The workload address to dial for a call that asked for `wanted` (3.7); `undefined` = only by name or gateway. */

@@ -46,6 +46,8 @@ export type Found =
   | { readonly kind: 'service'; readonly service: Service };
 
 export interface MeshView {
+  /** Another number after every change: what was worked out of the mesh holds while it is the same. */
+  readonly revision: number;
   workload(uid: WorkloadUid): Workload | undefined;
   workloads(): IterableIterator<Workload>;
   workloadByAddress(network: string, ip: IpAddress): Workload | undefined;
@@ -84,6 +86,7 @@ export class MeshState implements MeshView {
   readonly #workloads = new WorkloadStore();
   readonly #services = new ServiceStore();
   readonly #policies = new PolicyStore();
+  #revision = 0;
   /** The one whose policies and workloads are filed. */
   #open: Stage | undefined;
   /** The last one, while it has not been settled. */
@@ -93,7 +96,12 @@ export class MeshState implements MeshView {
     return this;
   }
 
+  get revision(): number {
+    return this.#revision;
+  }
+
   apply(batch: Batch): ChangeSet {
+    this.#revision++;
     this.#settle(Infinity);
     if (this.#open && this.#open !== batch.staged) this.#defer(this.#open);
     const changed = (batch.staged ?? new Stage(false)).changed;

@@ -36,7 +36,7 @@ export interface TargetWish {
 }
 
 /** Everything that a cluster could send to, ready or not. */
-export function clusterEndpoints(ctx: WaypointContext, c: Cluster): Listed[] {
+export function clusterEndpoints(ctx: WaypointContext, c: Cluster): readonly Listed[] {
   const service = ctx.view.service(c.service);
   if (!service) return [];
   const all = serviceEndpoints(ctx.view, service, c.port, ctx.self());
