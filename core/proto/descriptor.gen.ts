@@ -957,6 +957,30 @@ export const descriptor = {
             }
            }
           },
+          "DeltaDiscoveryOutline": {
+           "fields": {
+            "resources": {
+             "rule": "repeated",
+             "type": "bytes",
+             "id": 2
+            },
+            "typeUrl": {
+             "type": "string",
+             "id": 4,
+             "protoName": "type_url"
+            },
+            "nonce": {
+             "type": "string",
+             "id": 5
+            },
+            "removedResources": {
+             "rule": "repeated",
+             "type": "string",
+             "id": 6,
+             "protoName": "removed_resources"
+            }
+           }
+          },
           "Resource": {
            "fields": {
             "version": {

@@ -317,6 +317,14 @@ export interface XdsDeltaDiscoveryResponse {
   removedResources: string[];
 }
 
+/** envoy.service.discovery.v3.DeltaDiscoveryOutline */
+export interface XdsDeltaDiscoveryOutline {
+  resources: Uint8Array[];
+  typeUrl: string;
+  nonce: string;
+  removedResources: string[];
+}
+
 /** envoy.service.discovery.v3.Resource */
 export interface XdsResource {
   version: string;
@@ -1211,6 +1219,7 @@ export interface Messages {
   'envoy.service.discovery.v3.Node': XdsNode;
   'envoy.service.discovery.v3.DeltaDiscoveryRequest': XdsDeltaDiscoveryRequest;
   'envoy.service.discovery.v3.DeltaDiscoveryResponse': XdsDeltaDiscoveryResponse;
+  'envoy.service.discovery.v3.DeltaDiscoveryOutline': XdsDeltaDiscoveryOutline;
   'envoy.service.discovery.v3.Resource': XdsResource;
   'envoy.service.auth.v3.CheckRequest': CheckRequest;
   'envoy.service.auth.v3.AttributeContext': CheckAttributeContext;

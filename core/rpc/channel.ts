@@ -5,7 +5,7 @@ import {
   type BidiMethod,
   methods,
   type RequestOf,
-  type ResponseOf,
+  type ReceivedOf,
   serializers,
   type UnaryMethod,
 } from './methods.ts';
@@ -38,7 +38,7 @@ export interface BidiCall<M extends BidiMethod> {
 }
 
 export interface BidiHandlers<M extends BidiMethod> {
-  message(message: ResponseOf<M>): void;
+  message(message: ReceivedOf<M>): void;
   /** Once, at the end: `undefined` = OK. */
   end(error: RpcError | undefined): void;
 }
@@ -48,7 +48,7 @@ export interface RpcChannel {
     method: M,
     request: Draft<RequestOf<M>>,
     timeoutMs: number,
-  ): Promise<ResponseOf<M>>;
+  ): Promise<ReceivedOf<M>>;
   bidi<M extends BidiMethod>(method: M, handlers: BidiHandlers<M>): BidiCall<M>;
   close(): void;
 }

@@ -8,7 +8,7 @@ export {
   RpcError,
 } from './channel.ts';
 export { type Draft, decode, encode, type MessageName } from './codecs.ts';
-export type { RequestOf, ResponseOf } from './methods.ts';
+export type { ReceivedOf, RequestOf, ResponseOf } from './methods.ts';
 export {
   type Caller,
   type RpcHandlers,

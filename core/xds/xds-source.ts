@@ -10,13 +10,14 @@ import {
   type Random,
 } from '../base/index.ts';
 import type { PolicyKey, Service, Stage } from '../model/index.ts';
-import { type BidiCall, type ResponseOf, type RpcChannel, RpcError } from '../rpc/index.ts';
+import { type BidiCall, decode, type ReceivedOf, type RpcChannel, RpcError } from '../rpc/index.ts';
 import { decodeAddress, decodeAuthorization } from './decode.ts';
 import { type DeltaRequest, DeltaClientState } from './delta-client-state.ts';
 import type { MeshFeed } from './mesh-feed.ts';
 import { addressType, authorizationType } from './type-urls.ts';
 
-type Response = ResponseOf<'deltaAggregatedResources'>;
+type Response = ReceivedOf<'deltaAggregatedResources'>;
+const readResource = (bytes: Uint8Array) => decode('envoy.service.discovery.v3.Resource', bytes);
 
 export interface XdsHooks {
   /** A stream ended: `ConnectionError`, `Error`, `Reconnect` or `Complete` (11.2). */
@@ -130,7 +131,7 @@ export class XdsSource {
     const { feed, log, hooks } = this.#o;
     hooks?.message?.(
       m.typeUrl,
-      m.resources.reduce((n, r) => n + (r.resource?.value.length ?? 0), 0),
+      m.resources.reduce((n, r) => n + r.length, 0),
     );
     if (!this.#state.knows(m.typeUrl)) {
       log.warn('xDS response of an unknown type', { typeUrl: m.typeUrl });
@@ -187,13 +188,14 @@ interface Read {
 }
 
 function applyExtra(m: Response, extra: ExtraType): Verdicts {
-  const all = m.resources.map((r) => ({
+  const resources = m.resources.map(readResource);
+  const all = resources.map((r) => ({
     name: r.name,
     bytes: r.resource?.value ?? new Uint8Array(),
   }));
   const rejected = extra.apply(all, m.removedResources);
   const bad = new Set(rejected.map((r) => r.name));
-  return { accepted: m.resources.filter((r) => !bad.has(r.name)), rejected };
+  return { accepted: resources.filter((r) => !bad.has(r.name)), rejected };
 }
 
 /** Decodes a response, giving way to other work between slices; stops early when it is not wanted any more. */
@@ -204,21 +206,31 @@ async function readResources(m: Response, feed: MeshFeed, live: () => boolean): 
     rejected: [],
   };
   let left = slice;
-  for (const r of m.resources) {
-    if (left <= 0) {
-      left = slice;
-      await nextTurn();
-      if (!live()) return read;
+  try {
+    for (const bytes of m.resources) {
+      if (left <= 0) {
+        left = slice;
+        await nextTurn();
+        if (!live()) return read;
+      }
+      left -= 1 + readOne(read, feed, m.typeUrl, bytes);
     }
-    left -= 1;
-    const bytes = r.resource?.value ?? new Uint8Array();
-    const isPolicy = m.typeUrl === authorizationType;
-    const one = isPolicy ? readPolicy(read, feed, r.name, bytes) : readAddress(read, feed, bytes);
-    left -= one.rules ?? 0;
-    if (one.faults === undefined) read.accepted.push({ name: r.name, version: r.version });
-    else read.rejected.push({ name: r.name, reason: one.faults });
+  } catch (error) {
+    feed.discard(read.batch.staged);
+    throw error;
   }
   return read;
+}
+
+/** Answers with the number of rules in it: what it cost. Throws on bytes that are no resource. */
+function readOne(read: Read, feed: MeshFeed, typeUrl: string, given: Uint8Array): number {
+  const { name, version, resource } = readResource(given);
+  const bytes = resource?.value ?? new Uint8Array();
+  const isPolicy = typeUrl === authorizationType;
+  const one = isPolicy ? readPolicy(read, feed, name, bytes) : readAddress(read, feed, bytes);
+  if (one.faults === undefined) read.accepted.push({ name, version });
+  else read.rejected.push({ name, reason: one.faults });
+  return one.rules ?? 0;
 }
 
 interface One {

@@ -12,7 +12,7 @@ import {
   type SpiffeId,
   workloadUid,
 } from '../../core/model/index.ts';
-import { type RpcChannel, RpcError } from '../../core/rpc/index.ts';
+import { decode, type RpcChannel, RpcError } from '../../core/rpc/index.ts';
 import { systemClock, systemRandom } from '../../core/runtime/index.ts';
 import { addressType, MeshFeed, serviceConfigType, XdsSource } from '../../core/xds/index.ts';
 import type { Istiod } from '../../istiod-lite/index.ts';
@@ -50,6 +50,7 @@ metadata: {name: web, namespace: shop}
 spec: {clusterIP: 127.70.128.9, selector: {app: web}, ports: [{name: http, port: 80, targetPort: http}]}
 `;
 
+const resourceMessage = 'envoy.service.discovery.v3.Resource';
 const web = workloadUid('Kubernetes//Pod/shop/web-0');
 
 describe('control plane over a real API', () => {
@@ -224,7 +225,7 @@ spec: {selector: {matchLabels: {app: web}}, action: DENY, rules: [{to: [{operati
       return new Promise((resolve) => {
         const call = c.bidi('deltaAggregatedResources', {
           message: (m) => {
-            resolve(m.resources.map((r) => r.name));
+            resolve(m.resources.map((r) => decode(resourceMessage, r).name));
             call.cancel();
           },
           end: (error) => resolve(error?.code ?? 0),
