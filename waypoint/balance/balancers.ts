@@ -40,8 +40,8 @@ export class RoundRobin {
   #now = 0;
 
   next<T extends Host>(hosts: readonly T[], random: Random): T | undefined {
-    const names = new Set(hosts.map((h) => h.name));
     if (this.#due.size > 2 * hosts.length + 16) {
+      const names = new Set(hosts.map((h) => h.name));
       for (const name of this.#due.keys()) if (!names.has(name)) this.#due.delete(name);
     }
     let best: T | undefined;

@@ -58,7 +58,9 @@ function grouped<T extends Placed>(hosts: readonly T[], of: (h: T) => number): L
   const by = new Map<number, T[]>();
   for (const h of hosts) {
     const at = of(h);
-    by.set(at, [...(by.get(at) ?? []), h]);
+    const group = by.get(at);
+    if (group) group.push(h);
+    else by.set(at, [h]);
   }
   return [...by]
     .toSorted(([a], [b]) => a - b)

@@ -7,7 +7,7 @@ import { Breaker } from '../balance/breaker.ts';
 import { type Lookup, maglev, ringHash } from '../balance/consistent.ts';
 import { localityLevels } from '../balance/locality.ts';
 import { type Ejection, OutlierState, type Result } from '../balance/outlier.ts';
-import { chooseLevel } from '../balance/priority.ts';
+import { chooseLevel, type Level } from '../balance/priority.ts';
 import type { Cluster } from '../l7/cluster.ts';
 
 interface Candidate {
@@ -26,6 +26,18 @@ export interface Wish {
   readonly hash: bigint | undefined;
 }
 
+/** Levels, and all that they were made of. */
+interface Levelled {
+  readonly listed: readonly Listed[];
+  readonly self: Workload;
+  readonly own: LoadBalancing | undefined;
+  readonly policy: Cluster['policy'];
+  /** The ejected ones, sorted. */
+  readonly out: string;
+  readonly all: readonly Candidate[];
+  readonly levels: readonly Level<Candidate>[];
+}
+
 /** Tables kept: endpoints change by spilling over and by ejections, back and forth. */
 const tablesKept = 4;
 
@@ -35,6 +47,10 @@ class ClusterRuntime {
   readonly active = new Map<WorkloadUid, number>();
   readonly turns = new RoundRobin();
   readonly tables = new Map<string, Lookup>();
+  /** Tables by the very hosts they are of; of one policy. */
+  lookups = new WeakMap<readonly Candidate[], Lookup>();
+  /** As last worked out: each request needs them, and they seldom change. */
+  levelled: Levelled | undefined;
   /** As last used. */
   cluster: Cluster;
 
@@ -92,19 +108,7 @@ export class Clusters {
     const run = this.#of(c);
     const { policy } = c;
     const out = run.outlier.ejected(policy.outlier, this.#clock.monotonic());
-    const all: Candidate[] = listed.map((l) => ({
-      ...l,
-      name: l.workload.uid,
-      weight: l.workload.capacity,
-      fit: l.healthy && !out.has(l.workload.uid),
-    }));
-    const levels = localityLevels(
-      all,
-      wish.self,
-      policy.locality,
-      policy.outlier !== undefined,
-      wish.own,
-    );
+    const { all, levels } = levelledFor(run, listed, wish, out);
     let hosts = chooseLevel(levels, policy.panicPercent, this.#random);
     // A retry goes elsewhere, unless a hash says where.
     if (wish.tried.size > 0 && wish.hash === undefined) {
@@ -169,7 +173,40 @@ export class Clusters {
   }
 }
 
+/** The levels of these endpoints; worked out again only when something they depend on is another. */
+function levelledFor(
+  run: ClusterRuntime,
+  listed: readonly Listed[],
+  { self, own }: Wish,
+  ejected: ReadonlySet<string>,
+): Levelled {
+  const { policy } = run.cluster;
+  const out = ejected.size === 0 ? '' : [...ejected].toSorted().join();
+  const last = run.levelled;
+  const same =
+    last?.listed === listed && last.self === self && last.own === own && last.out === out;
+  if (same && last.policy === policy) return last;
+  if (last?.policy !== policy) run.lookups = new WeakMap();
+  const all: Candidate[] = listed.map((l) => ({
+    ...l,
+    name: l.workload.uid,
+    weight: l.workload.capacity,
+    fit: l.healthy && !ejected.has(l.workload.uid),
+  }));
+  const levels = localityLevels(all, self, policy.locality, policy.outlier !== undefined, own);
+  run.levelled = { listed, self, own, policy, out, all, levels };
+  return run.levelled;
+}
+
 function tableOf(run: ClusterRuntime, hosts: readonly Candidate[]): Lookup {
+  const known = run.lookups.get(hosts);
+  if (known) return known;
+  const made = makeTable(run, hosts);
+  run.lookups.set(hosts, made);
+  return made;
+}
+
+function makeTable(run: ClusterRuntime, hosts: readonly Candidate[]): Lookup {
   const { balancer, tableSize } = run.cluster.policy;
   const sorted = hosts.map((h, at) => ({ name: h.name as string, weight: h.weight, at }));
   sorted.sort((a, b) => (a.name < b.name ? -1 : 1));

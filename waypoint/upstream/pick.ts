@@ -1,5 +1,5 @@
 // Backend and endpoint of one attempt: weights between backends, then the cluster's own choice among its endpoints.
-import { type IpPort, weightedPick } from '../../core/base/index.ts';
+import { type IpPort, PairCache, weightedPick } from '../../core/base/index.ts';
 import {
   findGateway,
   type GatewayAddress,
@@ -35,13 +35,17 @@ export interface TargetWish {
   readonly wanted?: IpPort;
 }
 
-/** Everything that a cluster could send to, ready or not. */
+/** Lists of subsets, as long as the whole list is the same. */
+const subsets = new PairCache<readonly Listed[]>();
+
+/** Everything that a cluster could send to, ready or not. The same list until the mesh changes. */
 export function clusterEndpoints(ctx: WaypointContext, c: Cluster): readonly Listed[] {
   const service = ctx.view.service(c.service);
   if (!service) return [];
   const all = serviceEndpoints(ctx.view, service, c.port, ctx.self());
   const { members } = c;
-  return members ? all.filter((l) => members.has(l.workload.uid)) : all;
+  if (!members) return all;
+  return subsets.get(all, members, '', () => all.filter((l) => members.has(l.workload.uid)));
 }
 
 /** `undefined` = none is fit. */
@@ -60,15 +64,14 @@ export function pickTarget(
   const listed = clusterEndpoints(ctx, c);
   const self = ctx.self();
   const { pinned, wanted } = wish;
-  const exact = listed.find((l) => {
-    if (!l.healthy || wish.tried.has(l.workload.uid)) return false;
-    if (pinned?.(l.workload.uid)) return true;
-    return (
-      c.policy.balancer === 'passthrough' &&
-      wanted !== undefined &&
-      l.workload.addresses.includes(wanted.ip)
-    );
-  });
+  const asked = c.policy.balancer === 'passthrough' ? wanted : undefined;
+  const exact =
+    (pinned ?? asked) &&
+    listed.find((l) => {
+      if (!l.healthy || wish.tried.has(l.workload.uid)) return false;
+      if (pinned?.(l.workload.uid)) return true;
+      return asked !== undefined && l.workload.addresses.includes(asked.ip);
+    });
   const picked =
     exact ??
     ctx.clusters.pick(c, listed, {
