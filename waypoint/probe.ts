@@ -1,6 +1,6 @@
 // `POST /ambient/probe`: the second leg of a proof. The endpoint that a connection to a service of ours would get,
 // and the stream to it, by the same choice and the same tunnels as traffic, up to the answer to CONNECT and
-// without a byte of payload (sandbox.md D11). Routes by path or header are not taken: there is no request.
+// without a byte of payload (sandbox.md D11). The route is that of `GET /`, as there is no request.
 import {
   fromUnknown,
   MeshError,
@@ -12,6 +12,8 @@ import {
 import { workloadSpiffeId } from '../core/model/index.ts';
 import { planAccept } from './accept/plan.ts';
 import type { WaypointContext } from './context.ts';
+import type { CompiledPort, CompiledService } from './l7/compile.ts';
+import type { CompiledRule } from './l7/routes.ts';
 import { pickBackend, pickTarget } from './upstream/pick.ts';
 import type { Opened } from './upstream/tunnels.ts';
 
@@ -19,6 +21,8 @@ export interface ProbeRequest {
   /** `ip:port` or `host:port` of a service. */
   readonly destination: string;
   readonly traceparent?: string;
+  /** A tunnel of its own instead of the one traffic uses. */
+  readonly fresh?: boolean;
   /** Default 5 s, at most 30 s. */
   readonly timeoutMs?: number;
 }
@@ -27,6 +31,8 @@ export interface ProbeAnswer {
   readonly ok: boolean;
   readonly trace: string;
   readonly service?: string;
+  /** The rule of a route that chose where it goes. */
+  readonly route?: string;
   /** The endpoint's own `ip:port`. */
   readonly dial?: string;
   readonly endpoint?: {
@@ -59,7 +65,7 @@ export function readProbe(body: string): ProbeRequest | string {
     return 'the body is not JSON';
   }
   if (typeof value !== 'object' || value === null) return 'the body is not an object';
-  const { destination, traceparent, timeoutMs } = value as Record<string, unknown>;
+  const { destination, traceparent, fresh, timeoutMs } = value as Record<string, unknown>;
   if (typeof destination !== 'string' || !parseAuthority(destination))
     return 'destination: host:port is needed';
   if (traceparent !== undefined && (typeof traceparent !== 'string' || !traceIdOf(traceparent)))
@@ -68,6 +74,7 @@ export function readProbe(body: string): ProbeRequest | string {
   return {
     destination,
     ...(typeof traceparent === 'string' && { traceparent }),
+    fresh: fresh === true,
     timeoutMs: ms,
   };
 }
@@ -92,10 +99,12 @@ export async function probe(ctx: WaypointContext, request: ProbeRequest): Promis
   if (plan.do === 'refuse')
     return done({ ok: false, ...failure(new MeshError(plan.code, { detail: plan.detail })) });
   const { service, port, target } = plan;
-  const backend = port.tcp ? pickBackend(ctx, port.tcp.backends) : undefined;
+  const rule = port.tcp ? undefined : ruleOf(service, port);
+  const good = rule?.backends.filter((b) => b.invalid === false) ?? [];
+  const backend = pickBackend(ctx, port.tcp?.backends ?? good);
   const tried = new Set<never>();
   const endpoint = pickTarget(ctx, backend?.cluster ?? port.cluster, { tried, wanted: target });
-  const named = { service: service.hostname };
+  const named = { service: service.hostname, ...(rule && { route: rule.name }) };
   if (!endpoint)
     return done({ ok: false, ...named, ...failure(new MeshError('NO_HEALTHY_UPSTREAM')) });
   const { workload: w } = endpoint;
@@ -118,11 +127,27 @@ export async function probe(ctx: WaypointContext, request: ProbeRequest): Promis
       traceparent,
       signal: new AbortController().signal,
       connectTimeoutMs: request.timeoutMs ?? 5_000,
+      fresh: request.fresh === true,
     });
     return done({ ok: true, ...shown, ...proven(opened) });
   } catch (error) {
     return done({ ok: false, ...shown, ...failure(fromUnknown(error, 'DIAL_REFUSED')) });
   }
+}
+
+/** The rule that `GET /` to the service meets, if it leads anywhere: a proof is of an endpoint. */
+function ruleOf(service: CompiledService, port: CompiledPort): CompiledRule | undefined {
+  const head = {
+    method: 'GET',
+    path: '/',
+    query: '',
+    authority: service.hostname,
+    headers: [],
+    version: '1.1',
+    hasBody: false,
+  } as const;
+  const rule = port.routes?.find(head, { uid: '', namespace: '' });
+  return rule?.backends.some((b) => b.weight > 0 && b.invalid === false) ? rule : undefined;
 }
 
 function failure(error: MeshError): Pick<ProbeAnswer, 'reason' | 'policy' | 'detail'> {

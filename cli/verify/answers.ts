@@ -65,6 +65,8 @@ export interface Answer extends Proven {
 
 /** `POST /ambient/probe` of a waypoint. */
 export interface SecondAnswer extends Proven {
+  /** The rule of a route that chose the endpoint. */
+  readonly route?: string;
   /** The endpoint's own `ip:port`. */
   readonly dial?: string;
   readonly endpoint?: { readonly uid: string; readonly name: string; readonly namespace: string };

@@ -174,7 +174,8 @@ class Collector {
       const how = second.ok
         ? `answered over ${second.protocol ?? '?'}`
         : `failed: ${second.reason ?? ''}`;
-      const text = `waypoint ${name} opened a connection to ${to}; it ${how} (trace ${this.#trace})`;
+      const by = second.route === undefined ? '' : ` by route ${second.route}`;
+      const text = `waypoint ${name} opened a connection to ${to}${by}; it ${how} (trace ${this.#trace})`;
       this.#note('probe', text, this.#trace);
       return second;
     } catch (error) {

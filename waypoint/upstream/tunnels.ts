@@ -136,13 +136,28 @@ export class Tunnels {
       source: this.#d.self(),
       traceparent: call.traceparent,
     });
-    const given = await this.pool.connect(this.#peerOf(endpoint), headers, signal);
+    const peer = this.#peerOf(endpoint);
+    const given = call.fresh
+      ? await this.#once(peer, headers, signal)
+      : await this.pool.connect(peer, headers, signal);
     if (given.answer.kind === 'open') return { stream: given.answer.stream, facts: given.facts };
     const reason = parseReason(given.answer.reason);
     throw new MeshError(reason?.code ?? 'PEER_REFUSED', {
       detail: `http status: ${given.answer.status}`,
       ...(reason?.policy !== undefined && { policy: reason.policy }),
     });
+  }
+
+  /** A tunnel of its own, that takes nothing after the answer. */
+  async #once(peer: Peer, headers: Record<string, string>, signal: AbortSignal) {
+    const { client, facts } = await this.#dialTunnel(peer);
+    try {
+      const answer = await client.connect(headers, signal);
+      if (answer.kind === 'unprocessed') throw new MeshError('H2_FAILED');
+      return { answer, facts };
+    } finally {
+      client.close();
+    }
   }
 
   #peerOf({ workload, address, via }: Endpoint): Peer {
