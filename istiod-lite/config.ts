@@ -39,6 +39,8 @@ export interface IstiodConfig {
   readonly debounceMaxMs: number;
   readonly logLevel: string;
   readonly logFormat: 'plain' | 'json';
+  /** Wait for a slow reader of the log instead of dropping lines. */
+  readonly logLossless: boolean;
 }
 
 const portRange = { min: 0, max: 65_535 };
@@ -139,6 +141,11 @@ function read(r: EnvReader): IstiodConfig {
     debounceMaxMs: r.duration('PILOT_DEBOUNCE_MAX', 10_000, 'Longest time changes wait.'),
     logLevel: r.text('LOG_LEVEL', 'info', 'Log level, or scope=level list.'),
     logFormat: r.choice('LOG_FORMAT', ['plain', 'json'], 'plain', 'Form of log lines.'),
+    logLossless: r.flag(
+      'LOG_LOSSLESS',
+      false,
+      'wait for a slow reader of the log instead of dropping lines',
+    ),
   };
 }
 

@@ -10,8 +10,8 @@ if (!config.ok) {
   process.stderr.write(`istiod-lite: bad configuration: ${printFaults(config.faults)}\n`);
   process.exit(1);
 }
-const { logLevel, logFormat, kubeconfig } = config.value;
-const log = createLog('istiod', { level: logLevel, format: logFormat });
+const { logLevel, logFormat, logLossless: lossless, kubeconfig } = config.value;
+const log = createLog('istiod', { level: logLevel, format: logFormat, lossless });
 log.info('configuration', { ...config.value });
 await runUntilSignal(
   log,

@@ -21,6 +21,8 @@ export interface NodeAgentConfig {
   readonly readiness: { readonly host: string; readonly port: number };
   readonly logLevel: string;
   readonly logFormat: 'plain' | 'json';
+  /** Wait for a slow reader of the log instead of dropping lines. */
+  readonly logLossless: boolean;
 }
 
 type Env = Readonly<Record<string, string | undefined>>;
@@ -57,6 +59,11 @@ export function readConfig(env: Env): {
     },
     logLevel: r.text('LOG_LEVEL', 'info', 'log level, also scope=level'),
     logFormat: r.choice('LOG_FORMAT', ['plain', 'json'], 'plain', 'log lines'),
+    logLossless: r.flag(
+      'LOG_LOSSLESS',
+      false,
+      'wait for a slow reader of the log instead of dropping lines',
+    ),
   };
   if (config.nodeName === '') r.fault('NODE_NAME', 'is needed');
   return { config: r.result(Object.freeze(config)), asked: r.asked };

@@ -17,8 +17,8 @@ if (!config.ok) {
   process.stderr.write(`node-agent: bad configuration: ${printFaults(config.faults)}\n`);
   process.exit(1);
 }
-const { logLevel, logFormat } = config.value;
-const log = createLog('node-agent', { level: logLevel, format: logFormat });
+const { logLevel, logFormat, logLossless: lossless } = config.value;
+const log = createLog('node-agent', { level: logLevel, format: logFormat, lossless });
 await runUntilSignal(log, () => start(config.value), 5_000);
 
 async function start(options: NodeAgentConfig): Promise<Running> {

@@ -40,12 +40,15 @@ export interface WaypointConfig {
   readonly retryBufferBytes: number;
   /** Plugins for every service, beside those of the configuration. */
   readonly pluginFiles: readonly string[];
+  readonly pluginTimeoutMs: number;
   readonly accessLog: boolean;
   readonly admin: Listen;
   readonly stats: Listen;
   readonly readiness: Listen;
   readonly logLevel: string;
   readonly logFormat: 'plain' | 'json';
+  /** Wait for a slow reader of the log instead of dropping lines. */
+  readonly logLossless: boolean;
   readonly version: string;
 }
 
@@ -105,6 +108,7 @@ export function readConfig(env: Env): {
       [],
       'files of plugins for every service, in this order; they fail closed',
     ),
+    pluginTimeoutMs: r.duration('PLUGIN_TIMEOUT', 20, 'time for one call of these plugins'),
     accessLog: r.flag('ACCESS_LOG', true, 'one line per request'),
     admin: listen(r, 'ADMIN_ADDRESS', '127.0.0.1', 'ADMIN_PORT', 15_000, 'admin is served'),
     stats: listen(r, 'STATS_ADDRESS', '0.0.0.0', 'STATS_PORT', 15_020, 'metrics are served'),
@@ -118,6 +122,11 @@ export function readConfig(env: Env): {
     ),
     logLevel: r.text('LOG_LEVEL', 'info', 'log level, also scope=level'),
     logFormat: r.choice('LOG_FORMAT', ['plain', 'json'], 'plain', 'log lines'),
+    logLossless: r.flag(
+      'LOG_LOSSLESS',
+      false,
+      'wait for a slow reader of the log instead of dropping lines',
+    ),
     version: r.text('ISTIO_META_ISTIO_VERSION', 'unknown', 'version that is reported'),
   };
   return { config: r.result(Object.freeze(config)), asked: r.asked };

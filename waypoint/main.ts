@@ -10,8 +10,8 @@ if (!config.ok) {
   process.stderr.write(`waypoint: bad configuration: ${printFaults(config.faults)}\n`);
   process.exit(1);
 }
-const { logLevel, logFormat, drainMs } = config.value;
-const log = createLog('waypoint', { level: logLevel, format: logFormat });
+const { logLevel, logFormat, logLossless: lossless, drainMs } = config.value;
+const log = createLog('waypoint', { level: logLevel, format: logFormat, lossless });
 log.info('configuration', { ...config.value });
 await runUntilSignal(log, () => start(config.value), drainMs + 2_000);
 

@@ -70,6 +70,8 @@ export interface ZtunnelConfig {
   readonly readiness: Listen;
   readonly logLevel: string;
   readonly logFormat: 'plain' | 'json';
+  /** Wait for a slow reader of the log instead of dropping lines. */
+  readonly logLossless: boolean;
   readonly version: string;
 }
 
@@ -207,6 +209,11 @@ export function readConfig(env: Env): {
     },
     logLevel: r.text('RUST_LOG', 'info', 'log level, also scope=level'),
     logFormat: r.choice('LOG_FORMAT', ['plain', 'json'], 'plain', 'log lines'),
+    logLossless: r.flag(
+      'LOG_LOSSLESS',
+      false,
+      'wait for a slow reader of the log instead of dropping lines',
+    ),
     version: r.text('ISTIO_META_ISTIO_VERSION', 'unknown', 'version that is reported'),
   };
   const result = r.result(Object.freeze(config));

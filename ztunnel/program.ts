@@ -11,8 +11,8 @@ if (!config.ok) {
   process.stderr.write(`ztunnel: bad configuration: ${printFaults(config.faults)}\n`);
   process.exit(1);
 }
-const { logLevel, logFormat, drainMs } = config.value;
-const log = createLog('ztunnel', { level: logLevel, format: logFormat });
+const { logLevel, logFormat, logLossless: lossless, drainMs } = config.value;
+const log = createLog('ztunnel', { level: logLevel, format: logFormat, lossless });
 log.info('configuration', { ...config.value });
 await runUntilSignal(log, () => start(config.value), drainMs + 2_000);
 

@@ -2,12 +2,15 @@
 // be changed while running. Nothing secret reaches it: keys, tokens and certificates are never fields.
 import { type Log, type LogFields } from '../base/index.ts';
 import pino from 'pino';
+import { standardOutput } from './output.ts';
 import { type LevelFilter, type LogLevel, levelFor, mergeLevels, printLevels } from './levels.ts';
 
 export interface LogOptions {
   /** Default `info`; also `scope=level,level`. */
   readonly level?: string;
   readonly format?: 'plain' | 'json';
+  /** Standard output waits for a slow reader instead of dropping lines; default false. */
+  readonly lossless?: boolean;
   /** Where lines go; standard output by default. */
   readonly write?: (line: string) => void;
 }
@@ -154,30 +157,14 @@ class Levels {
 
 const pinoLevel = (level: LogLevel): string => (level === 'off' ? 'silent' : level);
 
-let output: ((line: string) => void) | undefined;
-
-/** Standard output: the lines of one turn of the event loop in one write, also the last ones before an exit. */
-function standardOutput(): (line: string) => void {
-  if (output) return output;
-  let lines = '';
-  const flush = (): void => {
-    const text = lines;
-    lines = '';
-    if (text !== '') process.stdout.write(text);
-  };
-  process.on('exit', flush);
-  output = (line) => {
-    if (lines === '') setImmediate(flush);
-    lines += line;
-  };
-  return output;
-}
-
 /** Throws RangeError if the level text is not understood. */
 export function createLog(scope: string, options: LogOptions = {}): RootLog {
   const filter = mergeLevels({ base: 'info', scopes: new Map() }, options.level ?? 'info');
   if (!filter) throw new RangeError(`log level not understood: ${options.level}`);
-  const sink = options.write ?? standardOutput();
+  const caughtUp = (lines: number): void => {
+    root.warn('lines were dropped: standard output was read too slowly', { lines });
+  };
+  const sink = options.write ?? standardOutput(options.lossless ?? false, caughtUp);
   const base = pino(
     {
       base: null,
@@ -187,5 +174,7 @@ export function createLog(scope: string, options: LogOptions = {}): RootLog {
     },
     { write: sink },
   );
-  return new Levels(filter, base, options.format === 'json' ? undefined : sink).scoped(scope);
+  const plain = options.format === 'json' ? undefined : sink;
+  const root = new Levels(filter, base, plain).scoped(scope);
+  return root;
 }

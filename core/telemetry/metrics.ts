@@ -1,5 +1,6 @@
 // prom-client behind plain functions: one registry per component, names declared once, bounded series.
 import client from 'prom-client';
+import { droppedLines } from './output.ts';
 import { CounterSeries, HistogramSeries } from './series.ts';
 
 export type Labels = Readonly<Record<string, string>>;
@@ -53,6 +54,14 @@ export function createMetrics(): Metrics {
     registry.registerMetric(series as unknown as client.Metric<string>);
     return series;
   };
+  const lostSpec = { name: 'ambient_log_lines_dropped_total', help: 'Log lines that nobody read' };
+  declare('counter', lostSpec);
+  const lost = register(new CounterSeries(lostSpec));
+  let counted = 0;
+  const countLost = (): void => {
+    lost.add({}, droppedLines() - counted);
+    counted = droppedLines();
+  };
   return {
     counter(spec) {
       declare('counter', spec);
@@ -75,6 +84,7 @@ export function createMetrics(): Metrics {
     },
     async render(accept) {
       const open = accept?.includes('application/openmetrics-text') ?? false;
+      countLost();
       const body = await registry.metrics();
       return {
         type: open
