@@ -13,10 +13,12 @@ import {
   applyObjects,
   applyYaml,
   certificate,
+  compareRights,
   deleteNamespace,
   type IstiodProcess,
   objectsOf,
   removeNow,
+  type Rule,
   startIstiod,
 } from './kit.ts';
 
@@ -109,20 +111,6 @@ kind: AuthorizationPolicy
 metadata: {name: l4, namespace: shop}
 spec: {action: DENY, rules: [{from: [{source: {principals: ["cluster.local/ns/shop/sa/bad"]}}]}]}
 `;
-
-interface Rule {
-  readonly apiGroups: readonly string[];
-  readonly resources: readonly string[];
-  readonly verbs: readonly string[];
-}
-
-/** `verb group/resource` of every right. */
-const rightsOf = (role: KubeObject): string[] =>
-  (role['rules'] as Rule[]).flatMap((r) =>
-    r.apiGroups.flatMap((g) =>
-      r.resources.flatMap((what) => r.verbs.map((verb) => `${verb} ${g}/${what}`)),
-    ),
-  );
 
 /** Whatever it may create. */
 const kindsMade = [
@@ -444,34 +432,10 @@ spec: {}`,
 
     const real = kind === 'kube-apiserver' ? false : 'the sandbox asks for no rights';
     test('each right of the account was used above, and none was missing', { skip: real }, () => {
-      const rights = objectsOf('base/istiod.yaml').flatMap((o) =>
-        o.kind?.endsWith('Role') ? rightsOf(o) : [],
-      );
-      const used = new Set<string>();
-      const refused = new Set<string>();
-      const answered = new Set<string>();
-      for (const { user, verb, objectRef: r, responseStatus } of api.audit()) {
-        if (user?.username !== 'system:serviceaccount:istio-system:istiod' || !r) continue;
-        const resource = `${r.resource ?? ''}${r.subresource ? `/${r.subresource}` : ''}`;
-        const what = `${r.apiGroup ?? ''}/${resource}`;
-        const { code } = responseStatus ?? {};
-        const exact = `${verb} ${what} ${r.namespace ?? ''}/${r.name ?? ''}`;
-        if (code === 403) refused.add(exact);
-        else {
-          used.add(`${verb} ${what}`);
-          answered.add(exact);
-        }
-        // Server-side apply of what is not there asks for both.
-        if (verb === 'patch' && code === 201) used.add(`create ${what}`);
-      }
-      // An API server that has just started refuses what it will allow when it has read the roles.
-      const never = [...refused].filter((x) => !answered.has(x));
-      assert.deepEqual(never, [], 'requests without a right');
-      assert.deepEqual(
-        rights.filter((r) => !used.has(r)),
-        [],
-        'rights without a request: take them away, or tell a story that needs them',
-      );
+      const { missing, unused } = compareRights(api, 'istiod', objectsOf('base/istiod.yaml'));
+      assert.deepEqual(missing, [], 'requests without a right');
+      const why = 'rights without a request: take them away, or tell a story that needs them';
+      assert.deepEqual(unused, [], why);
     });
 
     test('without the right to review tokens nobody gets a certificate', {

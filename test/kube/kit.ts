@@ -155,3 +155,51 @@ export async function deleteNamespace(api: ApiServer, name: string): Promise<voi
   const body = { ...left, spec: { finalizers: [] } };
   await api.kube.raw('PUT', `/api/v1/namespaces/${name}/finalize`, body);
 }
+
+export interface Rule {
+  readonly apiGroups: readonly string[];
+  readonly resources: readonly string[];
+  readonly verbs: readonly string[];
+}
+
+/** `verb group/resource` of every right. */
+const rightsOf = (role: KubeObject): string[] =>
+  (role['rules'] as Rule[]).flatMap((r) =>
+    r.apiGroups.flatMap((g) =>
+      r.resources.flatMap((what) => r.verbs.map((verb) => `${verb} ${g}/${what}`)),
+    ),
+  );
+
+/**
+ * What an account of the mesh has asked of a real API server so far, beside the roles among `objects`. Both lists are
+ * empty if it asks for all it may and may all it asks for: then a verb less is a request without a right.
+ */
+export function compareRights(
+  api: ApiServer,
+  account: string,
+  objects: readonly KubeObject[],
+): { readonly missing: readonly string[]; readonly unused: readonly string[] } {
+  const rights = objects.flatMap((o) => (o.kind?.endsWith('Role') ? rightsOf(o) : []));
+  const used = new Set<string>();
+  const refused = new Set<string>();
+  const answered = new Set<string>();
+  for (const { user, verb, objectRef: r, responseStatus } of api.audit()) {
+    if (user?.username !== `system:serviceaccount:istio-system:${account}` || !r) continue;
+    const resource = `${r.resource ?? ''}${r.subresource ? `/${r.subresource}` : ''}`;
+    const what = `${r.apiGroup ?? ''}/${resource}`;
+    const { code } = responseStatus ?? {};
+    const exact = `${verb} ${what} ${r.namespace ?? ''}/${r.name ?? ''}`;
+    if (code === 403) refused.add(exact);
+    else {
+      used.add(`${verb} ${what}`);
+      answered.add(exact);
+    }
+    // Server-side apply of what is not there asks for both.
+    if (verb === 'patch' && code === 201) used.add(`create ${what}`);
+  }
+  return {
+    // An API server that has just started refuses what it will allow when it has read the roles.
+    missing: [...refused].filter((x) => !answered.has(x)),
+    unused: rights.filter((r) => !used.has(r)),
+  };
+}

@@ -1,11 +1,14 @@
 // The API servers of this ring answer as the mesh needs it.
 import assert from 'node:assert/strict';
+import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { connectKube, resources } from '../../core/kube/index.ts';
 import { silentLog } from '../../core/base/index.ts';
 import { systemClock, systemRandom } from '../../core/runtime/index.ts';
 import { type ApiServer, apiServers, startApiServer } from '../kit/api-server.ts';
-import { applyObjects, objectsOf } from './kit.ts';
+import { NodeAgent, readConfig, recordFinder } from '../../node-agent/index.ts';
+import { eventually } from '../kit/eventually.ts';
+import { applyObjects, compareRights, objectsOf } from './kit.ts';
 
 for (const { kind, skip } of apiServers) {
   describe(`the API of ${kind}`, { skip, timeout: 120_000 }, () => {
@@ -50,7 +53,47 @@ for (const { kind, skip } of apiServers) {
       await kube.patch(resources.pods, 'kept', 'p', evil, how);
       const [after] = (await kube.list(resources.pods, 'kept')).items;
       assert.match(JSON.stringify(after), /"image":"x"/);
+      const { config } = readConfig({ NODE_NAME: 'n1', ZDS_SOCKET: join(api.dir, 'zds.sock') });
+      assert.ok(config.ok);
+      const agent = new NodeAgent(config.value, {
+        kube,
+        finder: recordFinder(api.dir),
+        clock: systemClock,
+        random: systemRandom,
+        log: silentLog,
+        ready: () => {},
+      });
+      await agent.start();
+      // Changes reach it as they reach these: by watches, which are told of when they end.
+      const seen = new Set<string>();
+      const stops = [resources.namespaces, resources.pods].map((r) =>
+        kube.watch(r, {
+          event: (type) => void seen.add(`${type} ${r.plural}`),
+          synced: () => {},
+        }),
+      );
+      let n = 0;
+      const merge = { kind: 'merge' } as const;
+      await eventually(async () => {
+        const labels = { n: String(n++) };
+        await api.kube.patch(
+          resources.namespaces,
+          undefined,
+          'kept',
+          { metadata: { labels } },
+          merge,
+        );
+        await api.kube.patch(resources.pods, 'kept', 'p', { metadata: { labels } }, merge);
+        return seen.has('MODIFIED namespaces') && seen.has('MODIFIED pods');
+      }, 'watches');
+      for (const stop of stops) stop();
+      await agent.stop();
       if (kind === 'sandbox') return;
+      await eventually(() => {
+        const { missing, unused } = compareRights(api, 'node-agent', rights);
+        assert.deepEqual({ missing, unused }, { missing: [], unused: [] });
+        return true;
+      }, 'it uses what it may');
       const forbidden = { code: 403 };
       await assert.rejects(
         kube.patch(resources.pods, 'kept', 'p', evil, { kind: 'strategic' }),
