@@ -86,7 +86,11 @@ export async function startWaypoint(config: WaypointConfig, deps: WaypointDeps):
     const own = [...deps.services.all()].flatMap((s) => s.plugins ?? []);
     plugins.sync([...pluginFiles.all, ...own]);
   };
-  const pluginFiles = new PluginFiles(config.pluginFiles, log.child('plugins'), wanted);
+  const pluginFiles = new PluginFiles(
+    { paths: config.pluginFiles, timeoutMs: config.pluginTimeoutMs },
+    log.child('plugins'),
+    wanted,
+  );
   const onServices = deps.services.onChange(wanted);
   wanted();
   const ctx: WaypointContext = {

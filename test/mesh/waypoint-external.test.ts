@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import http from 'node:http';
 import net from 'node:net';
 import { after, before, describe, test } from 'node:test';
+import { gzipSync } from 'node:zlib';
 import grpc from '@grpc/grpc-js';
 import { L7PolicyAction, L7PortProtocol } from '../../core/proto/index.ts';
 import type * as wire from '../../core/proto/index.ts';
@@ -298,6 +299,17 @@ describe('gRPC', () => {
     assert.equal(h?.headers['x-envoy-auth-partial-body'], 'true');
     assert.equal(seen[0]?.body.length, long.length);
     assert.equal((await ask('GET /asked')).status, 200);
+  });
+
+  test('L18 a compressed body is shown as it came: nothing of it is unpacked', async () => {
+    answer = { status: { code: 0 } };
+    configure(provider({ maxBody: 16, partialBody: true, bodyAsBytes: true }));
+    const bomb = gzipSync(Buffer.alloc(8 << 20)).toString('latin1');
+    const r = await ask('POST /asked\ncontent-encoding: gzip', bomb);
+    assert.equal(r.status, 200);
+    const shown = Buffer.from(asked[0]?.attributes?.request?.http?.rawBody ?? []);
+    assert.equal(shown.toString('latin1'), bomb.slice(0, 16));
+    assert.equal(seen[0]?.headers['content-length'], String(bomb.length));
   });
 
   test('CUSTOM, then DENY, then ALLOW; a token is checked after it, or before where that is wanted', async () => {

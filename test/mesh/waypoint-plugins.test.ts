@@ -11,7 +11,7 @@ import { L7PolicyAction, L7PortProtocol } from '../../core/proto/index.ts';
 import type * as wire from '../../core/proto/index.ts';
 import type { Draft } from '../../core/rpc/index.ts';
 import { systemClock } from '../../core/runtime/index.ts';
-import { containment } from '../../waypoint/plugins/containment.ts';
+import { containment, uncontained } from '../../waypoint/plugins/containment.ts';
 import { type Ended, PluginProcess } from '../../waypoint/plugins/process.ts';
 import { claimBlock } from '../kit/addresses.ts';
 import { eventually } from '../kit/eventually.ts';
@@ -103,7 +103,10 @@ before(async () => {
     join(dir, 'all.ts'),
     `export default { onResponse: () => ({ set: { 'x-file': 'one' } }) };`,
   );
-  w = await startTestWaypoint(at(1), { PLUGIN_FILES: join(dir, 'all.ts') });
+  w = await startTestWaypoint(at(1), {
+    PLUGIN_FILES: join(dir, 'all.ts'),
+    PLUGIN_TIMEOUT: `${patient}ms`,
+  });
   for (const a of apps) endpoints.push(`${at(10)}:${await listen(a)}`);
 });
 after(async () => {
@@ -229,24 +232,30 @@ describe('a new version', () => {
     assert.ok(logged(/plugin ended.*shop\/swap/));
   });
 
-  test('a call that runs is answered by the old one', async () => {
-    const ended: Ended[] = [];
-    const source = `export default { onRequest: async () => { await new Promise((r) => setTimeout(r, 50)); return { set: {} }; } };`;
-    const old = new PluginProcess({
-      source,
-      timeoutMs: patient,
-      containment: await containment(),
-      clock: systemClock,
-      ended: (why) => void ended.push(why),
+  const processes = [
+    ['held in as here', containment],
+    ['with nothing to hold it', () => uncontained],
+  ] as const;
+  for (const [how, held] of processes) {
+    test(`a call that runs is answered by the old one, ${how}`, async () => {
+      const ended: Ended[] = [];
+      const source = `export default { onRequest: async () => { await new Promise((r) => setTimeout(r, 50)); return { set: {} }; } };`;
+      const old = new PluginProcess({
+        source,
+        timeoutMs: patient,
+        containment: await held(),
+        clock: systemClock,
+        ended: (why) => void ended.push(why),
+      });
+      assert.deepEqual([...((await old.loaded) ?? [])], ['onRequest']);
+      const call = old.call('onRequest', []);
+      old.stop();
+      assert.deepEqual(ended, []);
+      assert.deepEqual(await call, { set: {} });
+      assert.deepEqual(ended, ['stopped']);
+      await assert.rejects(old.call('onRequest', []), /does not run/);
     });
-    assert.deepEqual([...((await old.loaded) ?? [])], ['onRequest']);
-    const call = old.call('onRequest', []);
-    old.stop();
-    assert.deepEqual(ended, []);
-    assert.deepEqual(await call, { set: {} });
-    assert.deepEqual(ended, ['stopped']);
-    await assert.rejects(old.call('onRequest', []), /does not run/);
-  });
+  }
 
   test('a file that changed', async () => {
     writeFileSync(
@@ -261,11 +270,17 @@ describe('a new version', () => {
   });
 });
 
-describe('plugins that do wrong', () => {
+// Beside each other: each has a process and services of its own.
+describe('plugins that come to an end', { concurrency: 3 }, () => {
   const fatal: readonly (readonly [string, string, string])[] = [
     ['loops for ever', 'for (;;);', 'overrun'],
     ['never answers', 'return new Promise(() => {});', 'overrun'],
     ['allocates without end', 'const all = []; for (;;) all.push(new Array(1e5).fill({}));', ''],
+    [
+      'allocates outside the heap',
+      'const all = []; for (;;) { all.push(Buffer.alloc(1 << 21, 1)); await new Promise((r) => setTimeout(r, 1)); }',
+      'memory',
+    ],
     ['ends', 'process.exit(0);', 'exit'],
     [
       'answers what nobody asked',
@@ -282,14 +297,13 @@ describe('plugins that do wrong', () => {
     test(`one that ${what}: refused or passed over as configured, then another process`, async () => {
       const name = what.replaceAll(' ', '-');
       const source = `export default { async onRequest() { ${code} } };`;
-      const timeoutMs = why === 'overrun' ? 100 : 3_000;
+      const timeoutMs = why === 'overrun' ? 100 : patient;
       service(`closed-${name}`, [plugin(name, source, { timeoutMs })]);
       service(`open-${name}`, [plugin(name, source, { timeoutMs, failOpen: true })]);
       service('neighbour', [plugin('good', good)]);
       const [closed, neighbour] = await Promise.all([ask(`closed-${name}`), ask('neighbour')]);
       assert.equal(closed.status, 500);
       assert.equal(neighbour.status, 200);
-      assert.equal(seen.at(-1)?.['x-good'], 'yes');
       const open = await ask(`open-${name}`);
       assert.equal(open.status, 200);
       const labels = { plugin: `shop/${name}`, hook: 'onRequest' };
@@ -332,11 +346,13 @@ describe('plugins that do wrong', () => {
           why: 'cpu',
         })) > 0,
       'an end for too much work',
-      30_000,
+      60_000,
     );
     w.forget('shop/busy.shop.svc.cluster.local');
   });
+});
 
+describe('plugins that do wrong', () => {
   const tries: readonly (readonly [string, string, RegExp])[] = [
     ['throws', 'throw new Error("told");', /^500$/],
     ['reads a file', `return said(() => fs.readFileSync('/etc/passwd'));`, /ERR_ACCESS_DENIED/],

@@ -304,7 +304,7 @@ describe('faults and answers put in', () => {
 describe('what is held', () => {
   const mib = 1 << 20;
 
-  test('a slow reader: at most 1 MiB for its stream; another is not slowed', async () => {
+  test('L16 a slow reader: at most 1 MiB for its stream; another is not slowed', async () => {
     let written = 0;
     const flood: Handler = (req, res) => {
       if (req.url !== '/flood') return void res.end('one');

@@ -6,19 +6,25 @@ import { type PluginSpec, pluginSpec } from './plugins.ts';
 
 const lookMs = 1_000;
 
+export interface PluginFilesOptions {
+  readonly paths: readonly string[];
+  /** Of one call. */
+  readonly timeoutMs: number;
+}
+
 export class PluginFiles {
   readonly #log: Log;
-  readonly #paths: readonly string[];
+  readonly #o: PluginFilesOptions;
   readonly #onChange: () => void;
   #all: readonly PluginSpec[] = [];
 
-  constructor(paths: readonly string[], log: Log, onChange: () => void) {
-    this.#paths = paths;
+  constructor(o: PluginFilesOptions, log: Log, onChange: () => void) {
+    this.#o = o;
     this.#log = log;
     this.#onChange = onChange;
     this.#read();
     // Looks at the name, not at what it once named: a mounted ConfigMap is replaced by a link.
-    for (const path of paths) {
+    for (const path of o.paths) {
       watchFile(path, { interval: lookMs, persistent: false }, () => {
         this.#read();
         this.#onChange();
@@ -31,17 +37,20 @@ export class PluginFiles {
   }
 
   stop(): void {
-    for (const path of this.#paths) unwatchFile(path);
+    for (const path of this.#o.paths) unwatchFile(path);
   }
 
   #read(): void {
     const before = new Map(this.#all.map((s) => [s.name, s]));
-    this.#all = this.#paths.map((path) => {
+    const { paths, timeoutMs } = this.#o;
+    this.#all = paths.map((path) => {
+      const spec = (source: string): PluginSpec =>
+        pluginSpec({ name: path, source, failOpen: false, timeoutMs });
       try {
-        return pluginSpec({ name: path, source: readFileSync(path, 'utf8'), failOpen: false });
+        return spec(readFileSync(path, 'utf8'));
       } catch (error) {
         this.#log.warn('plugin file cannot be read', { path, error });
-        return before.get(path) ?? pluginSpec({ name: path, source: '', failOpen: false });
+        return before.get(path) ?? spec('');
       }
     });
   }

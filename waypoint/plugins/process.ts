@@ -19,8 +19,9 @@ export type Ended = 'overrun' | 'memory' | 'cpu' | 'protocol' | 'exit' | 'broken
 const startLimitMs = 10_000;
 const lookMs = 500;
 const maxResidentKb = 256 * 1024;
-/** Of one `lookMs` in which nothing was asked. */
+/** Work that nobody asked for: so much in all, beyond what is free in each `lookMs`. */
 const maxIdleCpuMs = 250;
+const freeIdleCpuMs = 20;
 const msPerTick = 10;
 
 interface Waiting {
@@ -53,6 +54,7 @@ export class PluginProcess {
   #due: Timer | undefined;
   #look: Timer | undefined;
   #cpuTicks = 0;
+  #idleCpuMs = 0;
   #asked = true;
 
   constructor(o: ProcessOptions) {
@@ -176,7 +178,8 @@ export class PluginProcess {
       if (Number(/^VmRSS:\s+(\d+)/m.exec(status)?.[1] ?? 0) > maxResidentKb) {
         return this.#end('memory', `more than ${maxResidentKb >> 10} MiB`);
       }
-      if (!asked && busyMs > maxIdleCpuMs) return this.#end('cpu', 'it works without being asked');
+      if (!asked) this.#idleCpuMs = Math.max(0, this.#idleCpuMs + busyMs - freeIdleCpuMs);
+      if (this.#idleCpuMs > maxIdleCpuMs) return this.#end('cpu', 'it works without being asked');
     } catch {
       // It is gone, or /proc is not there; then deadlines alone hold it.
     }
