@@ -147,7 +147,7 @@ test('a reset stays a reset in both directions, with its code', async () => {
   ends.close();
 });
 
-test('a drain refuses nothing in flight, lets streams end, then closes', async () => {
+test('F37 a drain refuses nothing in flight, lets streams end, then closes', async () => {
   const ends = connect(echo);
   const stream = await open(ends.client);
   ends.server.drain();
@@ -192,7 +192,7 @@ test('a caller that gives up resets its request', async () => {
   ends.close();
 });
 
-test('PING: a peer that stops answering loses the connection after 20 s', async () => {
+test('F21 PING: a peer that stops answering loses the connection after 20 s', async () => {
   const clock = new FakeClock();
   const [near, far] = duplexPair();
   far.resume();
@@ -468,7 +468,7 @@ test('Z8: callers of one peer share a tunnel, other peers do not', async () => {
   for (const e of fake.ends) e.close();
 });
 
-test('a failed dial reaches every waiter at once', async () => {
+test('F38 a failed dial reaches every waiter at once', async () => {
   const fake = fakePool();
   fake.fail = new MeshError('HBONE_TIMEOUT');
   const all = await Promise.allSettled([1, 2, 3].map(() => fake.pool.connect('a', headers())));
@@ -479,7 +479,7 @@ test('a failed dial reaches every waiter at once', async () => {
   for (const e of fake.ends) e.close();
 });
 
-test('T12 H14: a request raced by GOAWAY is dialled anew, unnoticed by its caller', async () => {
+test('F37 T12 H14: a request raced by GOAWAY is dialled anew, unnoticed by its caller', async () => {
   const fake = fakePool();
   await fake.pool.connect('a', headers());
   const [first] = fake.ends;

@@ -51,7 +51,7 @@ test('Z9: more than the stream limit opens another tunnel, one dial at a time', 
   assert.deepEqual(noWake(p.step({ kind: 'dialled', key: 'a', tunnel: 10 }, 0)), ['give 3 on 10']);
 });
 
-test('a failed dial wakes every waiter, and the next caller dials again', () => {
+test('F38 a failed dial wakes every waiter, and the next caller dials again', () => {
   const p = new PoolState(limits);
   p.step({ kind: 'take', key: 'a', ticket: 1 }, 0);
   p.step({ kind: 'take', key: 'a', ticket: 2 }, 0);

@@ -43,7 +43,7 @@ async function story(
   }
 }
 
-test('Z11 Z12: a stop refuses new connections, lets the open one go on, and ends with it', () =>
+test('F14 Z11 Z12: a stop refuses new connections, lets the open one go on, and ends with it', () =>
   story(async ({ mesh, echoed }) => {
     const call = await echoed();
     const stopped = mesh.ztunnel.stop({ graceMs: 10_000 });
@@ -55,14 +55,14 @@ test('Z11 Z12: a stop refuses new connections, lets the open one go on, and ends
     await stopped;
   }));
 
-test('a stop cuts with a reset what is left after the grace time', () =>
+test('F14 a stop cuts with a reset what is left after the grace time', () =>
   story(async ({ mesh, echoed }) => {
     const call = await echoed();
     await mesh.ztunnel.stop({ graceMs: 30 });
     assert.equal(await call.ended, 'ECONNRESET');
   }));
 
-test('observability stays up during the drain and says not ready', () =>
+test('F14 observability stays up during the drain and says not ready', () =>
   story(async ({ mesh, echoed }) => {
     const call = await echoed();
     const { readiness } = mesh.ztunnel.addresses;

@@ -31,7 +31,7 @@ after(async () => {
   await echo.stop();
 });
 
-test('half-close travels through the tunnel and the answer still comes back', async () => {
+test('F22 half-close travels through the tunnel and the answer still comes back', async () => {
   const call = await callFrom(client, server);
   call.socket.end('last words');
   assert.equal(await call.ended, 'end');
@@ -46,7 +46,7 @@ test('a megabyte each way arrives whole', async () => {
   assert.equal(call.text().length, sent.length);
 });
 
-test('a reset by the client app reaches the server app as a reset', async () => {
+test('F25 a reset by the client app reaches the server app as a reset', async () => {
   const call = await callFrom(client, server);
   call.socket.write('a');
   await eventually(() => call.text() === 'a', 'the echo');
@@ -59,7 +59,7 @@ test('a reset by the client app reaches the server app as a reset', async () => 
   assert.equal(await seen, 'ECONNRESET');
 });
 
-test('a reset by the server app reaches the client app as a reset', async () => {
+test('F25 a reset by the server app reaches the client app as a reset', async () => {
   const call = await callFrom(client, server);
   call.socket.write('a');
   await eventually(() => call.text() === 'a', 'the echo');
@@ -160,7 +160,7 @@ test('design 6.6: a dead endpoint is replaced by another before any byte is sent
   }
 });
 
-test('no ready endpoint is a reset with its own reason', async () => {
+test('F35 no ready endpoint is a reset with its own reason', async () => {
   mesh.apply({ services: [testService('empty', at(103), 80, 8080)] });
   const call = await callFrom(client, at(103), 80);
   assert.equal(await call.ended, 'ECONNRESET');

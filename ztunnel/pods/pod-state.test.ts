@@ -51,7 +51,7 @@ test('Z43 the snapshot stops pods that were not named since the connection was m
   assert.deepEqual(say(p.step({ kind: 'snapshot' })), ['stop b']);
 });
 
-test('del after the snapshot stops; before it only forgets; unknown is fine', () => {
+test('F20 del after the snapshot stops; before it only forgets; unknown is fine', () => {
   const p = new PodState();
   add(p, pod('a'));
   assert.deepEqual(say(p.step({ kind: 'del', uid: 'a', drainMs: 0 })), []);
@@ -61,7 +61,7 @@ test('del after the snapshot stops; before it only forgets; unknown is fine', ()
   assert.deepEqual(say(p.step({ kind: 'del', uid: 'zzz', drainMs: 0 })), []);
 });
 
-test('Z41 a drained pod that is added again goes on as before', () => {
+test('F20 Z41 a drained pod that is added again goes on as before', () => {
   const p = new PodState();
   p.step({ kind: 'snapshot' });
   add(p, pod('a'));
