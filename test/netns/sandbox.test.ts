@@ -330,6 +330,9 @@ describe('sandbox in namespaces, two nodes', { skip, timeout: 240_000 }, () => {
     });
     await more(5);
     loop.failed.length = 0;
+    const service = await sandbox.world.kube.get(resources.services, 'default', 'web');
+    const { clusterIP } = (service?.['spec'] ?? {}) as { clusterIP?: string };
+    const byAddress = await sandbox.world.loop('deploy/curl', `http://${clusterIP}/details/0`);
     const running = async (): Promise<Map<string, number | undefined>> => {
       const { mesh } = await sandbox.world.status();
       return new Map(mesh.map((m) => [m.name, m.pid]));
@@ -348,7 +351,16 @@ describe('sandbox in namespaces, two nodes', { skip, timeout: 240_000 }, () => {
       return now.size >= before.size && [...now.keys()].every((name) => !before.has(name));
     });
     await more(10);
-    assert.deepEqual(loop.failed, [], said.join('\n'));
+    byAddress.stop();
+    assert.ok(byAddress.ok > 50);
+    assert.deepEqual(byAddress.failed, [], said.join('\n'));
+    // A question of UDP that waits in the socket of the proxy that goes is lost with it; the resolver asks again
+    // after 5 s, which is as long as the loop waits.
+    assert.ok(
+      loop.failed.every((line) => line === '000 28') && loop.failed.length <= 2,
+      loop.failed.join(),
+    );
+    loop.failed.length = 0;
     const report = await sandbox.world.verify('deploy/curl', 'svc/web');
     assert.equal(report.verdict, 'mtls');
     assert.equal(report.legs.length, 2);
@@ -396,7 +408,10 @@ test('what a killed sandbox left is removed at the next start', {
       },
       'a sandbox',
       30_000,
-    );
+    ).catch((error: unknown) => {
+      child.kill('SIGTERM'); // it takes away what it has made
+      throw error;
+    });
     const gone = new Promise((done) => child.once('exit', done));
     return { child, gone, block: state.block };
   };
