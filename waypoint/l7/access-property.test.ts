@@ -221,13 +221,17 @@ const caller = {
   destinationPort: 80,
 };
 
-/** Of several runs, the shortest: what is left is the work itself. */
-function cost(access: ReturnType<typeof compile>, f: AccessFacts): number {
+/** For caches that others emptied: what is to be caught costs 80 ms to 10 s. */
+const slackMs = 20;
+
+/** CPU of this thread in ms, whatever else the machine does; of several runs, the least. */
+function cost(access: ReturnType<typeof compile>, f: AccessFacts, runs = 4): number {
   let best = Number.POSITIVE_INFINITY;
-  for (let i = 0; i < 4; i++) {
-    const began = performance.now();
+  for (let i = 0; i < runs; i++) {
+    const began = process.threadCpuUsage();
     access.judge(f);
-    best = Math.min(best, performance.now() - began);
+    const { user: own, system } = process.threadCpuUsage(began);
+    best = Math.min(best, (own + system) / 1_000);
   }
   return best;
 }
@@ -245,7 +249,7 @@ describe('P6 a thousand rules cost a request a few times what ten do, whatever i
           const f = { ...caller, http };
           const [one, thousand] = [cost(ten, f), cost(all, f)];
           assert.ok(
-            thousand < 20 * (one + base),
+            thousand < 20 * (one + base) + slackMs,
             `${what}: ${thousand} ms with 1,000 rules, ${one} ms with 10, ${base} ms without it`,
           );
         }
@@ -262,7 +266,7 @@ test('P6 one rule with 100,000 principals is one look', () => {
   const none = only('td/ns/shop/sa/other');
   assert.equal(none.judge(caller).allow, false);
   const few = compile([{ key: 'n/p', rules: [{ from: [{ principals: { any: ['a'] } }] }] }]);
-  assert.ok(cost(none, caller) < 100 * cost(few, caller));
+  assert.ok(cost(none, caller, 50) < 100 * cost(few, caller, 50) + 0.2);
 });
 
 test('P6 each text is read once, however many rules look at it', () => {
