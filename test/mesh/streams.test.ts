@@ -130,10 +130,11 @@ test('F25 a reset in mid-transfer: told as a reset, bytes counted, one line at e
   const lines = mesh.lines
     .slice(before)
     .filter((l) => l.includes('connection complete') && l.includes(`:${port}`));
-  assert.deepEqual(lines.map((l) => /direction="(\w+)"/.exec(l)?.[1]).toSorted(), [
-    'inbound',
-    'outbound',
-  ]);
+  assert.equal(lines.length, 2);
+  assert.deepEqual(
+    new Set(lines.map((l) => /direction="(\w+)"/.exec(l)?.[1])),
+    new Set(['inbound', 'outbound']),
+  );
 });
 
 test('F36 an endpoint that goes while it is used: its connections go on, new ones go elsewhere at once', async () => {
