@@ -265,3 +265,23 @@ describe('L1 L2 L3 a request inside another never comes out of it', () => {
     });
   }
 });
+
+test('AUDIT and dry run: told in the log and counted, decide nothing', async () => {
+  const rule = { to: [{ paths: { any: ['/watched'] } }] };
+  w.configure('web', {
+    ports: [{ port: 80, protocol: L7PortProtocol.HTTP }],
+    policies: [
+      { key: 'shop/watch', action: L7PolicyAction.AUDIT, rules: [rule] },
+      { key: 'shop/later', action: DENY, dryRun: true, rules: [rule] },
+    ],
+  });
+  assert.equal(await get('/watched'), 200);
+  assert.equal(await get('/other'), 200);
+  const line = (path: string): string => w.lines.findLast((l) => l.includes(path)) ?? '';
+  assert.match(line('/watched'), /audit="?shop\/watch/);
+  assert.match(line('/watched'), /dry_run_deny="?shop\/later/);
+  assert.doesNotMatch(line('/other'), /audit|dry_run/);
+  const { body } = await w.metrics.render(undefined);
+  for (const labels of ['policy="shop/watch",as="audit"', 'policy="shop/later",as="dry-run-deny"'])
+    assert.ok(body.includes(`ambient_waypoint_policy_marks_total{${labels}} 1`), labels);
+});
