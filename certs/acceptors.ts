@@ -27,7 +27,7 @@ export class Acceptors {
     const cert = this.#certs.current(id) ?? (await this.#wait(id));
     let acceptor = this.#byId.get(id);
     if (!acceptor) {
-      acceptor = new TlsAcceptor(cert, this.#tls);
+      acceptor = new TlsAcceptor(cert, { ...this.#tls, renew: () => this.#certs.renew(id) });
       this.#byId.set(id, acceptor);
     }
     return acceptor.accept(stream);

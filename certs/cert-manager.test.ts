@@ -197,3 +197,23 @@ test('F1 F7 F8: twelve hours without a CA cost no request; it is asked with pati
   assert.notEqual((await renewed).serial, first.serial);
   manager.stop();
 });
+
+test('a renewal out of turn: a new certificate at once, once a minute, and the good one stays if it fails', async () => {
+  const { clock, client, manager } = await setUp();
+  const first = await manager.get(id);
+  const both = [manager.renew(id), manager.renew(id)];
+  await Promise.all(both);
+  const second = manager.current(id);
+  assert.notEqual(second?.serial, first.serial);
+  assert.equal(client.calls, 2);
+  await manager.renew(id);
+  assert.equal(client.calls, 2, 'the minute is not over');
+  clock.advance(60_000);
+  client.fail = new Error('CA down');
+  await manager.renew(id);
+  assert.equal(client.calls, 3);
+  assert.equal(manager.current(id), second);
+  await manager.renew(other);
+  assert.equal(client.calls, 3, 'nobody has this identity');
+  manager.stop();
+});

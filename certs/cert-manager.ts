@@ -42,6 +42,9 @@ export interface CertSnapshot {
   readonly cert?: WorkloadCert;
 }
 
+/** Renewals out of turn, for one identity. */
+const renewEachMs = 60_000;
+
 interface Waiter {
   readonly done: (cert: WorkloadCert) => void;
   readonly failed: (error: MeshError) => void;
@@ -65,6 +68,7 @@ export class CertManager implements CertSource {
   readonly #waiters = new Map<SpiffeId, Set<Waiter>>();
   readonly #fetches = new Map<SpiffeId, AbortController>();
   readonly #listeners = new Set<(cert: WorkloadCert) => void>();
+  readonly #renewals = new Map<SpiffeId, { readonly atMs: number; readonly done: Promise<void> }>();
   #timer: Timer | undefined;
   #stopped = false;
 
@@ -99,9 +103,30 @@ export class CertManager implements CertSource {
     });
   }
 
+  /**
+   * Asks for a new certificate although the one in force is good: a peer came with an issuer we have not met, and the
+   * CA tells us of its issuers with every certificate. Ends when there is an answer, good or bad; at once if the last
+   * such wish was less than a minute ago.
+   */
+  async renew(id: SpiffeId): Promise<void> {
+    const now = this.#options.clock.monotonic();
+    const last = this.#renewals.get(id);
+    if (last && now - last.atMs < renewEachMs) return last.done;
+    if (this.#stopped || !this.current(id)) return;
+    const done = new Promise<void>((resolve) => {
+      const waiters = this.#waiters.get(id) ?? new Set();
+      waiters.add({ done: () => resolve(), failed: () => resolve() });
+      this.#waiters.set(id, waiters);
+    });
+    this.#renewals.set(id, { atMs: now, done });
+    this.#step({ kind: 'renew', id });
+    return done;
+  }
+
   /** No workload with this identity is left; waiters are told. */
   forget(id: SpiffeId): void {
     this.#certs.delete(id);
+    this.#renewals.delete(id);
     this.#fetches.get(id)?.abort();
     this.#fetches.delete(id);
     this.#fail(

@@ -25,6 +25,8 @@ export type CertEvent =
       readonly notAfterMs: number;
     }
   | { readonly kind: 'failed'; readonly id: SpiffeId; readonly reason: string }
+  /** The certificate in hand is good, but its issuers may not be today's any more. */
+  | { readonly kind: 'renew'; readonly id: SpiffeId }
   | { readonly kind: 'forget'; readonly id: SpiffeId }
   | { readonly kind: 'tick' };
 
@@ -93,6 +95,9 @@ export class CertPlan {
       case 'failed':
         this.#failed(event.id, event.reason, now, actions);
         break;
+      case 'renew':
+        this.#renew(event.id, now);
+        break;
       case 'forget':
         if (this.#entries.get(event.id)?.dueMs === undefined && this.#entries.has(event.id)) {
           this.#fetching--;
@@ -140,6 +145,13 @@ export class CertPlan {
     if (priority === 'real-time' && e.dueMs !== undefined && e.dueMs > now.monoMs) {
       e.dueMs = Math.min(e.dueMs, Math.max(eager, now.monoMs));
     }
+  }
+
+  #renew(id: SpiffeId, now: Instant): void {
+    const e = this.#entries.get(id);
+    if (e?.status.state !== 'available' || e.dueMs === undefined) return;
+    e.priority = 'real-time';
+    e.dueMs = Math.min(e.dueMs, now.monoMs);
   }
 
   #fetched(event: Extract<CertEvent, { kind: 'fetched' }>, now: Instant): void {

@@ -1,5 +1,6 @@
 // Intermediates that this process has seen in a chain that held: its own and those of servers it dialled. Node.js
 // 24.21 shows a server nothing of what its client sent but the leaf (nodejs/node#65579); these stand in for the rest.
+// An issuer that is not known yet is learned by renewing our own certificate (Acceptors).
 // They only help to find a path: every signature, date and revocation of it is checked as ever.
 
 /** Enough for every issuing certificate of a mesh under rotation. */

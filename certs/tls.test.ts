@@ -367,3 +367,47 @@ test('T13: a renewed certificate is presented to the next handshake', async () =
   assert.ok(near.status === 'fulfilled');
   assert.equal(near.value.peer.serial, next.serial);
 });
+
+test('Z45 a client beneath an issuer we have not met: we learn of it by renewing, and take the client', async () => {
+  const fresh = await makeCa(root);
+  const leaf = await makeCert(fresh, { profile: leafProfile(api) });
+  // Not by our own code: it would remember the issuer.
+  const dial = async (at: TlsAcceptor): Promise<Secured> => {
+    const [near, far] = await tcpPair();
+    const socket = tls.connect({
+      socket: near,
+      key: leaf.keyPem,
+      cert: leaf.pem + fresh.pem,
+      ca: root.pem,
+      ALPNProtocols: ['h2'],
+      checkServerIdentity: () => undefined,
+    });
+    socket.on('error', () => {});
+    return at.accept(far);
+  };
+  let renewals = 0;
+  const idle = new TlsAcceptor(webCert, {
+    clock,
+    renew: () => {
+      renewals++;
+      return Promise.resolve();
+    },
+  });
+  await assert.rejects(dial(idle), { code: 'PEER_UNTRUSTED' });
+  assert.equal(renewals, 1);
+  const learning = new TlsAcceptor(webCert, {
+    clock,
+    renew: async () => {
+      renewals++;
+      const next = await makeCert(fresh, { profile: leafProfile(web) });
+      learning.update(workloadCert(web, next, [fresh]));
+    },
+  });
+  const secured = await dial(learning);
+  assert.equal(secured.peer.id, api);
+  assert.equal(secured.peer.path.length, 3);
+  secured.stream.destroy();
+  // From here on it is known.
+  (await dial(learning)).stream.destroy();
+  assert.equal(renewals, 2);
+});

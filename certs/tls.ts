@@ -62,6 +62,11 @@ export interface TlsOptions {
   readonly handshakeMs?: number;
 }
 
+export interface AcceptorOptions extends TlsOptions {
+  /** Asks for a certificate of ours from today's issuers; ends when there is an answer. Never rejects. */
+  readonly renew?: () => Promise<void>;
+}
+
 const handshakeLimitMs = 10_000;
 /** Handshakes one acceptor works on at a time; what comes beyond is shed (T10). */
 const maxHandshakes = 256;
@@ -102,13 +107,13 @@ interface Attempt {
 export class TlsAcceptor {
   readonly #server: tls.Server;
   readonly #attempts = new AsyncLocalStorage<Attempt>();
-  readonly #options: TlsOptions;
+  readonly #options: AcceptorOptions;
   #cert: WorkloadCert;
   #inFlight = 0;
   /** The attempt whose stream closed last: Node tells the reason right after, without our context. */
   #closing: Attempt | undefined;
 
-  constructor(cert: WorkloadCert, options: TlsOptions) {
+  constructor(cert: WorkloadCert, options: AcceptorOptions) {
     this.#cert = cert;
     this.#options = options;
     this.#server = tls.createServer({
@@ -159,7 +164,12 @@ export class TlsAcceptor {
     try {
       const socket = await this.#handshake(stream);
       const rules = { trustDomains: [trustDomainOf(cert.id), ...(this.#options.aliases ?? [])] };
-      return prove(socket, cert, rules, this.#options);
+      let verdict = examine(socket, cert, rules, this.#options);
+      if (this.#options.renew && isIssuerUnknown(socket, verdict)) {
+        await this.#options.renew();
+        verdict = examine(socket, cert, rules, this.#options);
+      }
+      return prove(socket, cert, verdict);
     } catch (error) {
       stream.destroy();
       throw error;
@@ -214,7 +224,7 @@ export async function connectTls(
   const trustDomains = [trustDomainOf(cert.id), ...(options.aliases ?? [])];
   try {
     const socket = await clientHandshake(stream, cert, options);
-    return prove(socket, cert, { trustDomains, expected }, options);
+    return prove(socket, cert, examine(socket, cert, { trustDomains, expected }, options));
   } catch (error) {
     stream.destroy();
     throw error;
@@ -251,21 +261,25 @@ function clientHandshake(
   });
 }
 
-/** Our checks on a finished handshake; the only maker of `Secured`. */
-function prove(
+/** Our checks on a finished handshake. */
+function examine(
   socket: tls.TLSSocket,
   cert: WorkloadCert,
   rules: PeerRules,
   options: TlsOptions,
-): Secured {
+): ChainVerdict {
   const revoked = options.revocations?.();
   const trust: TrustMap = new Map(rules.trustDomains.map((td) => [td, cert.roots]));
-  const verdict = judge(
-    socket,
-    trust,
-    { ...rules, ...(revoked && { revoked }) },
-    options.clock.now(),
-  );
+  const all = { ...rules, ...(revoked && { revoked }) };
+  return judge(socket, trust, all, options.clock.now());
+}
+
+/** The library found a path to our roots through certificates that it does not show (issuers.ts). */
+const isIssuerUnknown = (socket: tls.TLSSocket, verdict: ChainVerdict): boolean =>
+  !verdict.ok && verdict.code === 'PEER_UNTRUSTED' && socket.authorized && !socket.destroyed;
+
+/** The only maker of `Secured`. */
+function prove(socket: tls.TLSSocket, cert: WorkloadCert, verdict: ChainVerdict): Secured {
   if (!verdict.ok) {
     socket.destroy();
     const detail = `${verdict.rule}: ${printable(verdict.detail, 400)}`;
