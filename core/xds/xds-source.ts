@@ -49,6 +49,8 @@ export interface XdsSourceOptions {
 }
 
 const backoff: BackoffPlan = { firstMs: 20, capMs: 15_000, jitter: 0.2 };
+/** A stream that answered and lived as long starts the back-off anew; a control plane that flaps does not (F3). */
+const steadyMs = 10_000;
 // Resources and policy rules decoded before other work gets a turn: about 2 ms.
 const slice = 100;
 
@@ -63,6 +65,9 @@ export class XdsSource {
   #call: BidiCall<'deltaAggregatedResources'> | undefined;
   #stopped = false;
   #attempt = 0;
+  /** Streams in a row that answered and ended soon after. */
+  #flaps = 0;
+  #openedAt = 0;
   #connected = false;
 
   constructor(options: XdsSourceOptions) {
@@ -85,6 +90,7 @@ export class XdsSource {
       log.warn('cannot open the xDS channel', { error });
       return this.#again('Error');
     }
+    this.#openedAt = this.#o.clock.monotonic();
     let queue = Promise.resolve();
     const call = this.#channel.bidi('deltaAggregatedResources', {
       message: (m) => {
@@ -112,6 +118,11 @@ export class XdsSource {
     const was = this.#connected;
     this.#connected = false;
     if (this.#stopped) return;
+    if (was) {
+      const steady = this.#o.clock.monotonic() - this.#openedAt >= steadyMs;
+      this.#attempt = steady ? 0 : this.#flaps;
+      this.#flaps = steady ? 0 : this.#flaps + 1;
+    }
     if (!error) return this.#again('Complete');
     const reason = was && isReconnect(error) ? 'Reconnect' : was ? 'Error' : 'ConnectionError';
     this.#o.log.warn('xDS stream ended', { code: error.code, error: error.message, reason });
@@ -120,8 +131,6 @@ export class XdsSource {
 
   #again(reason: 'ConnectionError' | 'Error' | 'Reconnect' | 'Complete'): void {
     this.#o.hooks?.terminated?.(reason);
-    // A stream that worked starts the count anew, but is never retried without a pause (F3).
-    if (reason === 'Reconnect' || reason === 'Complete') this.#attempt = 0;
     const delay = backoffDelay(backoff, this.#attempt++, this.#o.random);
     this.#o.clock.after(delay, () => this.start());
   }
@@ -147,7 +156,6 @@ export class XdsSource {
       this.#state.settle({ typeUrl: m.typeUrl, nonce: m.nonce, accepted, removed, rejected }),
     );
     if (rejected.length > 0) log.warn('xDS resources refused', { rejected });
-    this.#attempt = 0;
     if (this.#state.synced && !feed.isSynced) {
       log.info('first configuration received', { ...feed.view.counts });
       feed.markSynced();
