@@ -262,6 +262,7 @@ export async function startIstiodLite(config: IstiodConfig, deps: IstiodDeps): P
     tokens,
     gatewayOf: (who) => gatewayOfPod(cluster, who),
     nodeOf: (who) => podOf(cluster, who)?.node,
+    nodeAccounts: config.trustedNodeAccounts,
     clock,
     metrics,
     log: log.child('xds'),

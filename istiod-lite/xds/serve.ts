@@ -32,6 +32,8 @@ export interface XdsDeps {
   readonly gatewayOf: (who: CallerIdentity) => string | undefined;
   /** The node of the calling pod; `undefined` = the pod is not known. */
   readonly nodeOf: (who: CallerIdentity) => string | undefined;
+  /** `namespace/account` of node proxies: beside the pods of Gateways, nobody else is told of the mesh (K7). */
+  readonly nodeAccounts: readonly string[];
   readonly clock: Clock;
   readonly metrics: IstiodMetrics;
   readonly log: Log;
@@ -138,13 +140,26 @@ class Client implements StreamHandlers<'deltaAggregatedResources'> {
     }
     const namespace =
       m.node?.metadata?.fields['NAMESPACE']?.stringValue || (parts[3] ?? '').split('.')[0];
-    if (namespace !== this.#who?.namespace) {
+    const who = this.#who;
+    if (!who || namespace !== who.namespace) {
       this.#d.metrics.denied.add({ service: 'xds', reason: 'wrong-namespace' });
       this.#fail(rpcStatus.permissionDenied, 'the node’s namespace is not the token’s');
       return false;
     }
+    const node = this.#d.nodeOf(who);
+    if (!this.#isProxy(who)) {
+      // Its pod may be a moment old: such a caller comes again.
+      if (node === undefined) this.#fail(rpcStatus.unavailable, 'the token’s pod is not known yet');
+      else {
+        this.#d.metrics.denied.add({ service: 'xds', reason: 'no-proxy' });
+        this.#fail(
+          rpcStatus.permissionDenied,
+          'neither a node proxy (CA_TRUSTED_NODE_ACCOUNTS) nor a pod of a Gateway',
+        );
+      }
+      return false;
+    }
     const own = m.node?.metadata?.fields['NODE_NAME']?.stringValue;
-    const node = this.#who && this.#d.nodeOf(this.#who);
     if (own && node !== undefined && own !== node) {
       this.#d.metrics.denied.add({ service: 'xds', reason: 'wrong-node' });
       this.#fail(rpcStatus.permissionDenied, 'the node is not the one of the token’s pod');
@@ -154,6 +169,11 @@ class Client implements StreamHandlers<'deltaAggregatedResources'> {
     this.#node = printable(id, 300);
     this.#d.log.info('xDS client connected', { node: this.#node, peer: this.#caller.peer });
     return true;
+  }
+
+  #isProxy(who: CallerIdentity): boolean {
+    const account = `${who.namespace}/${who.serviceAccount}`;
+    return this.#d.nodeAccounts.includes(account) || this.#d.gatewayOf(who) !== undefined;
   }
 
   drained(): void {

@@ -247,7 +247,7 @@ spec: {selector: {matchLabels: {app: web}}, action: DENY, rules: [{to: [{operati
         first(id('ztunnel', 'istio-system'), {}, addressType),
         7,
       ],
-      ['another node', first(id('ztunnel', 'shop'), { ...shop, NODE_NAME: 'n2' }, addressType), 7],
+      ['to be a node proxy', first(id('ztunnel', 'shop'), shop, addressType), 7],
       ['no node id', first('web', shop, addressType), 3],
       [
         'a waypoint of its namespace, which it is not',
@@ -256,7 +256,7 @@ spec: {selector: {matchLabels: {app: web}}, action: DENY, rules: [{to: [{operati
           { ...shop, NODE_NAME: 'n1', GATEWAY: 'shop/waypoint' },
           serviceConfigType,
         ),
-        [],
+        7,
       ],
     ];
     for (const [what, request, want] of rows) {
@@ -264,6 +264,14 @@ spec: {selector: {matchLabels: {app: web}}, action: DENY, rules: [{to: [{operati
         assert.deepEqual(await ask(await cluster.token('shop', 'web', 'web-0'), request), want);
       });
     }
+    test('a node proxy claims another node', async () => {
+      const token = await cluster.token('istio-system', 'ztunnel', 'ztunnel-1');
+      const claim = { NAMESPACE: 'istio-system', NODE_NAME: 'n2' };
+      const node = 'ztunnel~127.70.0.5~ztunnel-1.istio-system~istio-system.svc.cluster.local';
+      assert.equal(await ask(token, first(node, claim, addressType)), 7);
+      const own = await ask(token, first(node, { ...claim, NODE_NAME: 'n1' }, addressType));
+      assert.ok(Array.isArray(own) && own.length > 0);
+    });
   });
 
   test('K8 debug pages tell names to this machine alone; what a node needs, to all', async () => {
