@@ -3,7 +3,14 @@
 import { Acceptors, type CaClient, CertManager } from '../certs/index.ts';
 import { type Clock, parseIp, type Random } from '../core/base/index.ts';
 import { podUid, printIdentity, type Workload, type WorkloadUid } from '../core/model/index.ts';
-import { listen, type Listener, type ProxyOpsServers, Readiness } from '../core/runtime/index.ts';
+import {
+  Headroom,
+  listen,
+  type Listener,
+  type ProxyOpsServers,
+  Readiness,
+  type Usage,
+} from '../core/runtime/index.ts';
 import type { Metrics, RootLog } from '../core/telemetry/index.ts';
 import type { MeshFeed } from '../core/xds/index.ts';
 import { Accept } from './accept/accept.ts';
@@ -32,6 +39,8 @@ export interface WaypointDeps {
   readonly random: Random;
   readonly log: RootLog;
   readonly metrics: Metrics;
+  /** What the process uses of what it may; default: as the system says. */
+  readonly usage?: () => Usage;
   /** `POST /quitquitquit`. */
   readonly quit?: () => void;
 }
@@ -114,6 +123,12 @@ export async function startWaypoint(config: WaypointConfig, deps: WaypointDeps):
       identity,
     }),
     sideCalls: new SideCalls(),
+    headroom: new Headroom({
+      clock,
+      log: log.child('proxy'),
+      metrics: metrics.headroom,
+      ...(deps.usage && { usage: deps.usage }),
+    }),
     plugins,
     pluginFiles,
     draining: () => draining,
@@ -173,6 +188,7 @@ export async function startWaypoint(config: WaypointConfig, deps: WaypointDeps):
       unsubscribe();
       onCert();
       certs.stop();
+      ctx.headroom.stop();
       await admin.stop();
     },
   };
@@ -234,6 +250,7 @@ function openAdmin(
     log: deps.log,
     metrics: deps.metrics,
     readiness,
+    beforeScrape: () => ctx.headroom.observe(),
     dump: () => ({
       identity: ctx.identity,
       gateway: `${config.podNamespace}/${config.gatewayName}`,
@@ -243,7 +260,7 @@ function openAdmin(
         ports: [...s.ports.values()].map((p) => ({
           port: p.port,
           protocol: p.protocol,
-          routed: p.routes !== undefined || p.tcp !== undefined,
+          routed: p.routes !== undefined || p.tcp !== undefined || p.tls.length > 0,
         })),
       })),
       clusters: ctx.clusters.snapshot(),

@@ -2,6 +2,7 @@
 // Built once by app.ts.
 import type { Clock, Log, Random } from '../core/base/index.ts';
 import type { MeshView, SpiffeId, Workload } from '../core/model/index.ts';
+import type { Headroom } from '../core/runtime/index.ts';
 import type { WaypointConfig } from './config.ts';
 import type { SideCalls } from './http/side-call.ts';
 import type { ServiceConfigs } from './l7/config-state.ts';
@@ -26,6 +27,7 @@ export interface WaypointContext {
   readonly sockets: OpenSockets;
   readonly reports: Reports;
   readonly sideCalls: SideCalls;
+  readonly headroom: Headroom;
   readonly plugins: Plugins;
   /** Of every service. */
   readonly pluginFiles: PluginFiles;

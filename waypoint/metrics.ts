@@ -1,5 +1,6 @@
 // The metrics a waypoint owns, by Istio's names (waypoint-l7.md 9.1), and ours under `ambient_`.
 import { tcpLabelNames } from '../core/model/index.ts';
+import { declareHeadroom, type HeadroomMetrics } from '../core/runtime/index.ts';
 import type { Counter, Histogram, Metrics } from '../core/telemetry/index.ts';
 
 export interface WaypointMetrics {
@@ -15,6 +16,7 @@ export interface WaypointMetrics {
   readonly retries: Counter;
   readonly ejections: Counter;
   readonly handshakes: Counter;
+  readonly headroom: HeadroomMetrics;
   readonly checks: Counter;
   readonly marks: Counter;
   readonly rateLimits: Counter;
@@ -46,6 +48,7 @@ export function declareMetrics(metrics: Metrics, version: string): WaypointMetri
   const tcp = (name: string, help: string): Counter =>
     metrics.counter({ name: `istio_tcp_${name}_total`, help, labels: opaqueLabelNames });
   return {
+    headroom: declareHeadroom(metrics),
     requests: metrics.counter({
       name: 'istio_requests_total',
       help: 'Requests that ended',

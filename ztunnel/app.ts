@@ -3,7 +3,7 @@
 import { Acceptors, type CaClient, CertManager, type Revocations } from '../certs/index.ts';
 import type { Clock, Random } from '../core/base/index.ts';
 import { type ChangeSet, type SpiffeId, workloadSpiffeId } from '../core/model/index.ts';
-import { type ProxyOpsServers, Readiness } from '../core/runtime/index.ts';
+import { Headroom, type ProxyOpsServers, Readiness, type Usage } from '../core/runtime/index.ts';
 import type { Metrics, RootLog } from '../core/telemetry/index.ts';
 import { openPackets, openStream } from '../core/zds/index.ts';
 import { startAdmin } from './admin.ts';
@@ -30,6 +30,8 @@ export interface ZtunnelDeps {
   readonly revocations?: () => Revocations | undefined;
   /** The node agent broke the rules of its conversation: the process must end with code 1. */
   readonly fatal?: (why: string) => void;
+  /** What the process uses of what it may; default: as the system says. */
+  readonly usage?: () => Usage;
   /** `POST /quitquitquit`. */
   readonly quit?: () => void;
 }
@@ -96,6 +98,7 @@ export async function startZtunnel(config: ZtunnelConfig, deps: ZtunnelDeps): Pr
       pods.stop();
       unsubscribe();
       certs.stop();
+      ctx.headroom.stop();
       await admin.stop();
     },
   };
@@ -127,6 +130,11 @@ function assemble(config: ZtunnelConfig, deps: ZtunnelDeps): Parts {
     },
     forget: (id) => forget(id, certs, acceptors),
   });
+  const reports = new Reports({
+    clock,
+    log,
+    metrics: declareMetrics(deps.metrics, config.version),
+  });
   const ctx: ZtunnelContext = {
     config,
     clock,
@@ -142,7 +150,13 @@ function assemble(config: ZtunnelConfig, deps: ZtunnelDeps): Parts {
       connectionWindow: config.http2.connectionWindow,
       maxFrameSize: config.http2.frameSize,
     },
-    reports: new Reports({ clock, log, metrics: declareMetrics(deps.metrics, config.version) }),
+    reports,
+    headroom: new Headroom({
+      clock,
+      log: log.child('proxy'),
+      metrics: reports.metrics.headroom,
+      ...(deps.usage && { usage: deps.usage }),
+    }),
     connections: new Connections(feed.view),
     accept: (id, stream) => acceptors.accept(id, stream),
     want: (id) => certs.want(id, 'warm-up'),
@@ -165,7 +179,7 @@ function forget(id: SpiffeId, certs: CertManager, acceptors: Acceptors): void {
 }
 
 function openAdmin({ config, deps, ctx, certs, pods, readiness }: Parts): Promise<ProxyOpsServers> {
-  const { reports, connections, feed } = ctx;
+  const { reports, connections, feed, headroom } = ctx;
   return startAdmin(config, {
     log: deps.log,
     metrics: deps.metrics,
@@ -180,7 +194,10 @@ function openAdmin({ config, deps, ctx, certs, pods, readiness }: Parts): Promis
         connections,
         recent: reports.recent(),
       }),
-    beforeScrape: () => reports.flush(),
+    beforeScrape: () => {
+      reports.flush();
+      headroom.observe();
+    },
     byTrace: (trace) => reports.byTrace(trace),
     recent: () => reports.recent(),
     live: () => reports.live(),

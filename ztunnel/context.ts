@@ -3,6 +3,7 @@ import type { CertSource, Secured, TlsOptions } from '../certs/index.ts';
 import type { Clock, IpAddress, Log, Random } from '../core/base/index.ts';
 import type { HboneLimits } from '../core/hbone/index.ts';
 import type { ChangeSet, MeshView, SpiffeId } from '../core/model/index.ts';
+import type { Headroom } from '../core/runtime/index.ts';
 import type { Duplex } from 'node:stream';
 import type { ZtunnelConfig } from './config.ts';
 import type { Connections } from './connections.ts';
@@ -31,6 +32,7 @@ export interface ZtunnelContext {
   readonly hbone: Partial<HboneLimits>;
   readonly reports: Reports;
   readonly connections: Connections;
+  readonly headroom: Headroom;
   /** Server side of TLS for an identity: waits for its certificate. */
   readonly accept: (id: SpiffeId, stream: Duplex) => Promise<Secured>;
   /** Starts fetching a certificate without waiting for it. */

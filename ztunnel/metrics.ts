@@ -1,5 +1,6 @@
 // The metrics that ztunnel owns, by Istio's names (ztunnel-protocol.md 11), and ours under `ambient_`.
 import type { Counter, Gauge, Histogram, Metrics } from '../core/telemetry/index.ts';
+import { declareHeadroom, type HeadroomMetrics } from '../core/runtime/index.ts';
 import { tcpLabelNames } from '../core/model/index.ts';
 
 export interface ZtunnelMetrics {
@@ -16,6 +17,7 @@ export interface ZtunnelMetrics {
   /** Outbound connections to addresses nothing claims; label mode. */
   readonly unregistered: Counter;
   readonly crlRejections: Counter;
+  readonly headroom: HeadroomMetrics;
   readonly activeProxies: Gauge;
   readonly pendingProxies: Gauge;
   readonly proxiesStarted: Counter;
@@ -73,6 +75,7 @@ export function declareMetrics(metrics: Metrics, version: string): ZtunnelMetric
       help: 'Handshakes refused and tunnels cut because of the revocation list',
       labels: ['reporter'],
     }),
+    headroom: declareHeadroom(metrics),
     activeProxies: metrics.gauge({
       name: 'workload_manager_active_proxy_count',
       help: 'Pods whose proxies run',

@@ -168,6 +168,13 @@ export const faults = {
     retry: true,
     help: 'This source has too many connections open on this node; others must not starve.',
   },
+  OVERLOADED: {
+    status: 503,
+    flag: 'CONNECT',
+    side: 'internal',
+    retry: true,
+    help: 'The proxy is short of memory or of file descriptors: it keeps the connections it has and takes no new ones. `ambient_overloaded` says what is short.',
+  },
   NESTED_LOOP: {
     status: 503,
     flag: '-',

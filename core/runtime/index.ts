@@ -1,5 +1,7 @@
 // Door of core/runtime: time, chance, environment, readiness, small HTTP servers, process life.
 export { EnvReader, type EnvVariable, parseDuration } from './env.ts';
+export { declareHeadroom, Headroom, type HeadroomMetrics } from './headroom.ts';
+export type { Usage } from './headroom-plan.ts';
 export { type Running, runUntilSignal } from './lifecycle.ts';
 export { parseSync, readSync, type SyncState, waitForSync } from './mesh-sync.ts';
 export {

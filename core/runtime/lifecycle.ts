@@ -1,5 +1,8 @@
 // The life of a process: run until a signal, stop once with a deadline, survive what must be survived.
 import type { Log } from '../base/index.ts';
+import { noteUncaught } from '../telemetry/index.ts';
+import { outOfSupport } from './support-plan.ts';
+import { systemClock } from './system.ts';
 
 export interface Running {
   /** Ends everything; resolves when done. */
@@ -12,15 +15,10 @@ export async function runUntilSignal(
   start: () => Promise<Running>,
   deadlineMs: number,
 ): Promise<void> {
-  process.on('uncaughtException', (error) =>
-    log.error('uncaught exception', { error, stack: error.stack }),
-  );
-  process.on('unhandledRejection', (reason) =>
-    log.error('unhandled rejection', {
-      error: reason,
-      stack: reason instanceof Error ? reason.stack : undefined,
-    }),
-  );
+  catchTheRest(log);
+  const unsupported = outOfSupport(process.version, systemClock.now());
+  if (unsupported !== undefined)
+    log.warn('this release of Node should be replaced', { unsupported });
   // Listened to before anything is started: what a start has made must be taken away also when it is told to end
   // before it is done.
   const ended = new Promise<void>((resolve) => {
@@ -52,4 +50,14 @@ export async function runUntilSignal(
     .then(() => running.stop())
     .catch((error: unknown) => log.error('stop failed', { error }))
     .then(() => process.exit(0));
+}
+
+/** The last resort: what nobody caught ends nothing, is counted, and is a mistake of ours (R2). */
+function catchTheRest(log: Log): void {
+  const caught = (what: string, error: unknown): void => {
+    noteUncaught();
+    log.error(what, { error, stack: error instanceof Error ? error.stack : undefined });
+  };
+  process.on('uncaughtException', (error) => caught('uncaught exception', error));
+  process.on('unhandledRejection', (reason) => caught('unhandled rejection', reason));
 }

@@ -11,3 +11,4 @@ export {
   type Metrics,
   type MetricSpec,
 } from './metrics.ts';
+export { noteUncaught } from './uncaught.ts';

@@ -21,7 +21,13 @@ describe('metrics', () => {
     assert.equal(await m.value('a_total', { x: 'none' }), 0);
     assert.deepEqual(
       m.declared().map((d) => `${d.type} ${d.name}`),
-      ['counter ambient_log_lines_dropped_total', 'counter a_total', 'gauge g', 'histogram h'],
+      [
+        'counter ambient_log_lines_dropped_total',
+        'counter ambient_uncaught_faults_total',
+        'counter a_total',
+        'gauge g',
+        'histogram h',
+      ],
     );
   });
 

@@ -1,7 +1,9 @@
 // prom-client behind plain functions: one registry per component, names declared once, bounded series.
 import client from 'prom-client';
 import { droppedLines } from './output.ts';
+
 import { CounterSeries, HistogramSeries } from './series.ts';
+import { uncaughtFaults } from './uncaught.ts';
 
 export type Labels = Readonly<Record<string, string>>;
 
@@ -54,14 +56,29 @@ export function createMetrics(): Metrics {
     registry.registerMetric(series as unknown as client.Metric<string>);
     return series;
   };
-  const lostSpec = { name: 'ambient_log_lines_dropped_total', help: 'Log lines that nobody read' };
-  declare('counter', lostSpec);
-  const lost = register(new CounterSeries(lostSpec));
-  let counted = 0;
-  const countLost = (): void => {
-    lost.add({}, droppedLines() - counted);
-    counted = droppedLines();
+  /** A counter of what is counted for the whole process. */
+  const follow = (spec: MetricSpec, total: () => number): (() => void) => {
+    declare('counter', spec);
+    const series = register(new CounterSeries(spec));
+    let counted = 0;
+    return () => {
+      series.add({}, total() - counted);
+      counted = total();
+    };
   };
+  const followed = [
+    follow(
+      { name: 'ambient_log_lines_dropped_total', help: 'Log lines that nobody read' },
+      droppedLines,
+    ),
+    follow(
+      {
+        name: 'ambient_uncaught_faults_total',
+        help: 'Faults of ours that only the last resort caught; each has a line in the log',
+      },
+      uncaughtFaults,
+    ),
+  ];
   return {
     counter(spec) {
       declare('counter', spec);
@@ -84,7 +101,7 @@ export function createMetrics(): Metrics {
     },
     async render(accept) {
       const open = accept?.includes('application/openmetrics-text') ?? false;
-      countLost();
+      for (const count of followed) count();
       const body = await registry.metrics();
       return {
         type: open

@@ -17,7 +17,7 @@ import {
   type Service,
   type Workload,
 } from '../../core/model/index.ts';
-import { systemClock, systemRandom } from '../../core/runtime/index.ts';
+import { systemClock, systemRandom, type Usage } from '../../core/runtime/index.ts';
 import { createLog, createMetrics, type Metrics } from '../../core/telemetry/index.ts';
 import { MeshFeed } from '../../core/xds/index.ts';
 import {
@@ -108,6 +108,8 @@ export interface TestMesh {
   enrol(...workloads: Workload[]): Promise<void>;
   get(path: string): Promise<{ status: number; body: string }>;
   post(path: string, body?: unknown): Promise<{ status: number; body: string }>;
+  /** `/metrics` as a scraper has it. */
+  scrape(): Promise<string>;
   records(): Promise<ConnectionRecord[]>;
   /** The ended record of each direction for the newest trace that has both. */
   bothEnds(): Promise<{ outbound: ConnectionRecord; inbound: ConnectionRecord }>;
@@ -120,6 +122,8 @@ export interface TestMeshOptions {
   /** Wraps the CA, to make it slow, failing or foreign. */
   readonly caClient?: (ca: CertificateAuthority) => CaClient;
   readonly revocations?: () => Revocations | undefined;
+  /** What ztunnel uses of what it may; default: as the system says. */
+  readonly usage?: () => Usage;
   /** ztunnel's and the CA's; default the system's. TLS itself asks the system. */
   readonly clock?: Clock;
 }
@@ -152,6 +156,7 @@ export async function startMesh(options: TestMeshOptions = {}): Promise<TestMesh
     log,
     metrics,
     ...(options.revocations && { revocations: options.revocations }),
+    ...(options.usage && { usage: options.usage }),
   });
   feed.markSynced();
   await agent.snapshot();
@@ -185,6 +190,10 @@ export async function startMesh(options: TestMeshOptions = {}): Promise<TestMesh
         ...(body !== undefined && { body: JSON.stringify(body) }),
       });
       return { status: answer.status, body: await answer.text() };
+    },
+    async scrape() {
+      const { stats } = ztunnel.addresses;
+      return (await fetch(`http://${stats.host}:${stats.port}/metrics`)).text();
     },
     records,
     bothEnds: () =>

@@ -3,6 +3,7 @@
 import type { Socket } from 'node:net';
 import type { Secured } from '../../certs/index.ts';
 import {
+  type FaultCode,
   fromUnknown,
   type IpPort,
   MeshError,
@@ -39,8 +40,8 @@ export interface HbonePod extends InboundPod {
   known(): Promise<Workload | undefined>;
   /** Registers a tunnel until it closes. */
   trackTunnel(tunnel: { server: HboneServer; facts: TunnelFacts }): void;
-  /** Whether one more stream from this address may run (fairness). */
-  readonly full: boolean;
+  /** Why no more stream may run now (fairness, overload). */
+  readonly full: FaultCode | undefined;
 }
 
 interface Tunnel {
@@ -132,11 +133,12 @@ async function request(tunnel: Tunnel, incoming: Incoming): Promise<void> {
       )
     : { do: 'refuse', code: 'UNKNOWN_LOCAL_WORKLOAD', detail: 'the pod is not in the mesh yet' };
   const facts = factsOf(tunnel, incoming, workload, plan);
-  if (plan.do === 'refuse' || !workload || pod.full) {
+  const { full } = pod;
+  if (plan.do === 'refuse' || !workload || full) {
     const error =
       plan.do === 'refuse'
         ? new MeshError(plan.code, { detail: printable(plan.detail, 300) })
-        : new MeshError('STREAM_LIMIT');
+        : new MeshError(full ?? 'UNKNOWN_LOCAL_WORKLOAD');
     answerRefusal(tunnel, incoming, error);
     ctx.reports.early(facts, error);
     return;

@@ -1,6 +1,7 @@
 // One pod's proxy: its listeners, its pool of tunnels, its running connections; start, drain, stop.
 import type { Socket } from 'node:net';
 import {
+  type FaultCode,
   fromUnknown,
   type IpAddress,
   type IpPort,
@@ -128,8 +129,9 @@ export class PodProxy implements OutboundPod, HbonePod {
     return waitFor(this.#ctx.feed, this.#ctx.clock, knownMs, () => this.current());
   }
 
-  get full(): boolean {
-    return this.#live.size >= 2 * this.#ctx.config.maxConnectionsPerPod;
+  get full(): FaultCode | undefined {
+    if (this.#live.size >= 2 * this.#ctx.config.maxConnectionsPerPod) return 'STREAM_LIMIT';
+    return this.#ctx.headroom.shortage() && 'OVERLOADED';
   }
 
   track(live: LiveConnection): () => void {
@@ -203,8 +205,9 @@ export class PodProxy implements OutboundPod, HbonePod {
     const reporter = port === ports.outbound || port === ports.socks5 ? 'source' : 'destination';
     const { socketsOpen } = this.#ctx.reports.metrics;
     return (socket, at) => {
-      if (this.#sockets.size >= 2 * this.#ctx.config.maxConnectionsPerPod) {
-        this.#ctx.reports.metrics.refusals.add({ reporter, reason: 'STREAM_LIMIT' });
+      const reason = this.#noRoom();
+      if (reason) {
+        this.#ctx.reports.metrics.refusals.add({ reporter, reason });
         socket.resetAndDestroy();
         return;
       }
@@ -216,6 +219,12 @@ export class PodProxy implements OutboundPod, HbonePod {
       });
       work(socket, at);
     };
+  }
+
+  #noRoom(): FaultCode | undefined {
+    const { config, headroom } = this.#ctx;
+    if (this.#sockets.size >= 2 * config.maxConnectionsPerPod) return 'STREAM_LIMIT';
+    return headroom.shortage() && 'OVERLOADED';
   }
 
   async #outbound(socket: Socket): Promise<void> {
