@@ -17,5 +17,5 @@ export {
   writeAnswer,
 } from './message.ts';
 export { parseResolvConf, type ResolvConf } from './resolv-conf.ts';
-export { type AnswerDns, type DnsProtocol, serveTcp, serveUdp } from './server.ts';
+export { type AnswerDns, type DnsProtocol, type ServedUdp, serveTcp, serveUdp } from './server.ts';
 export { askUpstream, type UpstreamSockets } from './upstream.ts';

@@ -18,11 +18,22 @@ const mostUdp = 512;
 const mostTcp = 16;
 const idleMs = 5_000;
 
+/** A UDP socket that is served. */
+export interface ServedUdp {
+  /** Messages so far. */
+  readonly heard: number;
+  /** Resolves when nothing is in work. */
+  answered(): Promise<void>;
+}
+
 /** Messages beyond 512 in work are refused (SERVFAIL), so that no flood grows the memory. */
-export function serveUdp(socket: UdpSocket, answer: AnswerDns): void {
+export function serveUdp(socket: UdpSocket, answer: AnswerDns): ServedUdp {
   let busy = 0;
+  let heard = 0;
+  let idle: (() => void)[] = [];
   socket.on('error', () => {});
   socket.on('message', (message, { address, port }) => {
+    heard++;
     const ip = parseIp(address);
     if (!ip) return;
     const send = (bytes: Uint8Array | undefined): void => {
@@ -41,9 +52,18 @@ export function serveUdp(socket: UdpSocket, answer: AnswerDns): void {
     void answer(message, { protocol: 'udp', from: { ip, port } })
       .then(send)
       .finally(() => {
-        busy--;
+        if (--busy > 0) return;
+        for (const tell of idle) tell();
+        idle = [];
       });
   });
+  return {
+    get heard() {
+      return heard;
+    },
+    answered: () =>
+      busy === 0 ? Promise.resolve() : new Promise((resolve) => void idle.push(resolve)),
+  };
 }
 
 /** One accepted connection: pipelined questions, answers in any order; closed after 5 s of silence. */

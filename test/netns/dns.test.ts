@@ -249,4 +249,23 @@ describe('DNS of a pod in the mesh', { skip, timeout: 60_000 }, () => {
     assert.equal(result(await ask(question('web.shop.svc.cluster.local'))), '0:1 aa');
     assert.equal(result(await slow), '2:0');
   });
+
+  test('F16 questions that are on their way when the proxy leaves are answered', async () => {
+    const at = { ip: ip('0.0.0.0'), port: 0 };
+    const socket = udpInside(a.fd, { at, mark: 0, reusePort: false });
+    const got = new Set<number>();
+    socket.on('message', (m) => got.add(((m[0] ?? 0) << 8) | (m[1] ?? 0)));
+    const count = 60;
+    const sent = Array.from({ length: count }, (_, i) => {
+      const bytes = question('web.shop.svc.cluster.local');
+      bytes[1] = i;
+      return new Promise((resolve) => socket.send(bytes, 53, '10.99.0.53', resolve));
+    });
+    // They are in the kernel’s hands: the proxy, in this process, has seen none of them.
+    const left = mesh.drain(10_000);
+    await Promise.all(sent);
+    await left;
+    await eventually(() => got.size === count, 'all answers');
+    socket.close();
+  });
 });

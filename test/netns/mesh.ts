@@ -41,6 +41,8 @@ export interface NetnsMesh {
   live(): Promise<number>;
   /** `POST /ambient/probe`. */
   probe(body: object): Promise<unknown>;
+  /** The proxy alone, with its grace time. */
+  drain(graceMs: number): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -140,6 +142,7 @@ export async function startNetnsMesh(
       const url = `http://${admin.host}:${admin.port}/ambient/probe`;
       return (await fetch(url, { method: 'POST', body: JSON.stringify(body) })).json();
     },
+    drain: (graceMs) => ztunnel.stop({ graceMs }),
     async stop() {
       await ztunnel.stop({ graceMs: 0 });
       await zds.stop();

@@ -13,6 +13,7 @@ import {
   readAnswer,
   readQuery,
   refuseQuery,
+  type ServedUdp,
   serveTcp,
   serveUdp,
   writeAnswer,
@@ -31,6 +32,8 @@ export interface DnsPod {
 
 const mostTcp = 128;
 const mostUpstream = 128;
+/** A name server that is asked all the time has to stop somewhere. */
+const mostTurns = 50;
 
 export class DnsProxy {
   readonly #ctx: ZtunnelContext;
@@ -39,6 +42,7 @@ export class DnsProxy {
   #cache: DnsCache | undefined;
   /** Listening, accepted and asking: all end with the pod. */
   readonly #udp = new Set<UdpSocket>();
+  readonly #served: ServedUdp[] = [];
   readonly #tcp = new Set<Socket>();
   #asking = 0;
   #accepted = 0;
@@ -53,7 +57,9 @@ export class DnsProxy {
   start(): void {
     for (const socket of this.#dns.listen()) {
       this.#keep(socket);
-      serveUdp(socket, (message, { protocol }) => this.answer(message, protocol));
+      this.#served.push(
+        serveUdp(socket, (message, { protocol }) => this.answer(message, protocol)),
+      );
     }
   }
 
@@ -69,6 +75,21 @@ export class DnsProxy {
       this.#tcp.delete(socket);
     });
     serveTcp(socket, this.#ctx.clock, (message, { protocol }) => this.answer(message, protocol));
+  }
+
+  /**
+   * Stops without losing a question: a successor shares the port, but what the kernel has put before this process is
+   * its own. Closed once that is answered and a turn of the event loop has brought nothing more.
+   */
+  async leave(): Promise<void> {
+    const heard = (): number => this.#served.reduce((n, s) => n + s.heard, 0);
+    for (let turn = 0, before = -1; turn < mostTurns && before !== heard(); turn++) {
+      before = heard();
+      await Promise.all(this.#served.map((s) => s.answered()));
+      // Two: the first may come before the loop has looked at its sockets again.
+      for (let i = 0; i < 2; i++) await new Promise((resolve) => setImmediate(resolve));
+    }
+    this.stop();
   }
 
   stop(): void {

@@ -171,10 +171,10 @@ export class PodProxy implements OutboundPod, HbonePod {
     this.pool.drain();
   }
 
-  /** Resolves when no connection is left. */
-  idle(): Promise<void> {
-    if (this.#live.size === 0) return Promise.resolve();
-    return new Promise((resolve) => this.#idle.add(resolve));
+  /** Resolves when no connection is left and what was asked of its DNS is answered. */
+  async idle(): Promise<void> {
+    if (this.#live.size > 0) await new Promise<void>((resolve) => this.#idle.add(resolve));
+    await this.#dns?.leave();
   }
 
   /** Second phase: everything ends now. */
