@@ -50,15 +50,18 @@ export function dumpWorkload(w: Workload): Json {
 
 export function dumpService(view: MeshView, s: Service): Json {
   const all = s.loadBalancing?.healthPolicy === 'AllowAll';
-  const endpoints: Json = {};
-  for (const e of view.endpoints(serviceKey(s)).values()) {
-    if (!e.healthy && !all) continue;
-    endpoints[e.workload] = {
-      workloadUid: e.workload,
-      port: Object.fromEntries(e.ports),
-      status: e.healthy ? 'Healthy' : 'Unhealthy',
-    };
-  }
+  const endpoints: Json = Object.fromEntries(
+    [...view.endpoints(serviceKey(s)).values()]
+      .filter((e) => e.healthy || all)
+      .map((e) => [
+        e.workload,
+        {
+          workloadUid: e.workload,
+          port: Object.fromEntries(e.ports),
+          status: e.healthy ? 'Healthy' : 'Unhealthy',
+        },
+      ]),
+  );
   const lb = s.loadBalancing;
   return compact({
     name: s.name,

@@ -10,6 +10,7 @@ export interface SyncState {
 
 const askMs = 500;
 const pollMs = 50;
+const mostBytes = 64 * 1024;
 
 /** What istiod says; `undefined` if it does not answer, or in words of its own. */
 export function readSync(url: string): Promise<SyncState | undefined> {
@@ -19,7 +20,12 @@ export function readSync(url: string): Promise<SyncState | undefined> {
     request.on('response', (response) => {
       const chunks: Buffer[] = [];
       response.on('error', () => done(undefined));
-      response.on('data', (chunk: Buffer) => chunks.push(chunk));
+      let bytes = 0;
+      response.on('data', (chunk: Buffer) => {
+        bytes += chunk.length;
+        if (bytes > mostBytes) response.destroy(new Error('too long'));
+        else chunks.push(chunk);
+      });
       response.on('end', () => done(parseSync(Buffer.concat(chunks).toString('utf8'))));
     });
   });

@@ -298,7 +298,7 @@ export class Upstreams {
 
 function sendTrailers(stream: http2.ClientHttp2Stream, trailers: HeaderList): void {
   try {
-    const fields: Record<string, string> = {};
+    const fields = Object.create(null) as Record<string, string>;
     for (const [name, value] of trailers) fields[name] = value;
     stream.sendTrailers(fields);
   } catch {
