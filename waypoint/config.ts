@@ -127,7 +127,12 @@ export function readConfig(env: Env): {
       false,
       'wait for a slow reader of the log instead of dropping lines',
     ),
-    version: r.text('ISTIO_META_ISTIO_VERSION', 'unknown', 'version that is reported'),
+    version:
+      r.text(
+        'ISTIO_META_ISTIO_VERSION',
+        '',
+        'version that is reported; empty = that of this program',
+      ) || packageVersion(),
   };
   return { config: r.result(Object.freeze(config)), asked: r.asked };
 }

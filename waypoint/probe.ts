@@ -99,9 +99,10 @@ export async function probe(ctx: WaypointContext, request: ProbeRequest): Promis
   if (plan.do === 'refuse')
     return done({ ok: false, ...failure(new MeshError(plan.code, { detail: plan.detail })) });
   const { service, port, target } = plan;
-  const rule = port.tcp ? undefined : ruleOf(service, port);
+  const tcp = port.tcp ?? port.tls[0]?.tcp;
+  const rule = tcp ? undefined : ruleOf(service, port);
   const good = rule?.backends.filter((b) => b.invalid === false) ?? [];
-  const backend = pickBackend(ctx, port.tcp?.backends ?? good);
+  const backend = pickBackend(ctx, tcp?.backends ?? good);
   const tried = new Set<never>();
   const endpoint = pickTarget(ctx, backend?.cluster ?? port.cluster, { tried, wanted: target });
   const named = { service: service.hostname, ...(rule && { route: rule.name }) };

@@ -10,6 +10,7 @@ import { askAboutConnection } from './http/external.ts';
 import { xxh64 } from './balance/hash.ts';
 import type { Mark } from './l7/access.ts';
 import type { Cluster } from './l7/cluster.ts';
+import type { CompiledTcp } from './l7/tcp-routes.ts';
 import { clusterEndpoints, pickBackend, pickTarget } from './upstream/pick.ts';
 import { withOutsideTls } from './upstream/outside.ts';
 import type { Endpoint } from './upstream/tunnels.ts';
@@ -25,10 +26,14 @@ export interface OpenedOpaque {
 /** Endpoints tried before any byte is sent. */
 const maxAttempts = 3;
 
-/** The stream upstream, or the reason why there is none; the refusal is reported. */
+/**
+ * The stream upstream, or the reason why there is none; the refusal is reported. `route` says where to, `undefined` =
+ * straight to the service.
+ */
 export async function openOpaque(
   ctx: WaypointContext,
   c: L7Connection,
+  route: CompiledTcp | 'none' | undefined = c.port.tcp,
 ): Promise<OpenedOpaque | MeshError> {
   const startedMs = ctx.clock.monotonic();
   let marks: readonly Mark[] = [];
@@ -52,8 +57,9 @@ export async function openOpaque(
     const code = verdict.by === undefined ? 'POLICY_NOT_ALLOWED' : 'POLICY_DENIED';
     return fail(new MeshError(code, verdict.by === undefined ? {} : { policy: verdict.by }));
   }
-  const backend = c.port.tcp ? pickBackend(ctx, c.port.tcp.backends) : undefined;
-  if (c.port.tcp && (!backend || backend.invalid)) {
+  if (route === 'none') return fail(new MeshError('NO_ROUTE'), 'NR');
+  const backend = route && pickBackend(ctx, route.backends);
+  if (route && (!backend || backend.invalid)) {
     return fail(new MeshError('NO_HEALTHY_UPSTREAM', { detail: 'the route has no backend' }));
   }
   const cluster = backend?.cluster ?? c.port.cluster;

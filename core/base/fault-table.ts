@@ -197,6 +197,13 @@ export const faults = {
     retry: true,
     help: 'The service has no ready endpoint for that port. Check its selector and the pods’ readiness.',
   },
+  NO_ROUTE: {
+    status: 503,
+    flag: '-',
+    side: 'downstream',
+    retry: false,
+    help: 'TLSRoutes hold for this port, and none of them takes the server name of the connection. Without TLS, or without a server name, a connection has none.',
+  },
   ADDRESS_CONTESTED: {
     status: 0,
     flag: '-',

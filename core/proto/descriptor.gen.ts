@@ -2547,6 +2547,11 @@ export const descriptor = {
           "tcp": {
            "type": "TcpRoute",
            "id": 5
+          },
+          "tls": {
+           "rule": "repeated",
+           "type": "TcpRoute",
+           "id": 6
           }
          }
         },

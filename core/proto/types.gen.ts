@@ -853,6 +853,7 @@ export interface L7PortConfig {
   routes?: L7RouteTable | null;
   consumerRoutes: Record<string, L7RouteTable>;
   tcp?: L7TcpRoute | null;
+  tls: L7TcpRoute[];
 }
 
 /** ambientlite.waypoint.v1.RouteTable */

@@ -24,6 +24,10 @@ function aimsAt(route: RouteFacts, s: ServiceFacts, port: ServiceFacts['ports'][
   );
 }
 
+/** A route by connection holds in its own namespace alone: callers of a connection are not told apart. */
+export const isForeign = (r: RouteFacts, s: ServiceFacts): boolean =>
+  (r.kind === 'TCPRoute' || r.kind === 'TLSRoute') && r.namespace !== s.namespace;
+
 /** Oldest first, then by name. */
 export const byAge = (a: RouteFacts, b: RouteFacts): number => {
   if (a.created !== b.created) return a.created - b.created;
@@ -43,7 +47,9 @@ export function attachedRoutes(
   s: ServiceFacts,
   port: ServiceFacts['ports'][number],
 ): Attached | undefined {
-  const all = [...world.gateways.routes.values()].filter((r) => aimsAt(r, s, port));
+  const all = [...world.gateways.routes.values()].filter(
+    (r) => aimsAt(r, s, port) && !isForeign(r, s),
+  );
   const kind = strength.find((k) => all.some((r) => r.kind === k));
   if (!kind) return undefined;
   const routes = all.filter((r) => r.kind === kind).toSorted(byAge);

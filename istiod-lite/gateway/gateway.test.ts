@@ -335,6 +335,60 @@ describe('routes', () => {
     assert.deepEqual(table(route('r', [{ backendRefs }], 1, other)), []);
   });
 
+  test('TLSRoute: all of the service’s own namespace, oldest first, before any TCPRoute; the others are told', () => {
+    const made = (
+      kind: string,
+      name: string,
+      age: number,
+      more: object = {},
+      where = 'shop',
+    ): KubeObject => ({
+      kind,
+      metadata: {
+        name,
+        namespace: where,
+        creationTimestamp: `2026-01-0${age}T00:00:00Z`,
+        generation: 1,
+      },
+      spec: {
+        parentRefs: [{ group: '', kind: 'Service', name: 'web', namespace: 'shop' }],
+        rules: [{ backendRefs }],
+        ...more,
+      },
+    });
+    const tcp = made('TCPRoute', 'tcp', 1);
+    const foreign = made('TLSRoute', 'far', 1, { hostnames: ['far.org'] }, 'other');
+    const tls = [
+      made('TLSRoute', 'young', 3, { hostnames: ['B.example.com', '*.example.org'] }),
+      made('TLSRoute', 'old', 2, { hostnames: ['a.example.com'] }),
+    ];
+    const portOf = (...routes: KubeObject[]) => {
+      const all = [enrolled, service('web'), ...up, ...routes];
+      const config = serviceConfigs(world(...all)).find((c) => c.name.startsWith('shop/web.'));
+      return config?.config.ports?.[0];
+    };
+    assert.deepEqual(
+      portOf(tcp, foreign, ...tls)?.tls?.map((t) => [t.name, t.hostnames]),
+      [
+        ['shop/old', ['a.example.com']],
+        ['shop/young', ['b.example.com', '*.example.org']],
+      ],
+    );
+    assert.equal(portOf(tcp, foreign, ...tls)?.tcp, undefined);
+    assert.equal(portOf(tcp, foreign)?.tcp?.name, 'shop/tcp');
+    const w = world(enrolled, service('web'), ...up, tcp, foreign, ...tls);
+    const accepted = [...w.gateways.routes.values()].map((r) => {
+      const status = routeStatus(w, r, 't') as { parents: { conditions: { reason: string }[] }[] };
+      return [r.name, status.parents[0]?.conditions[0]?.reason];
+    });
+    assert.deepEqual(Object.fromEntries(accepted), {
+      tcp: 'Conflicted',
+      far: 'UnsupportedValue',
+      young: 'Accepted',
+      old: 'Accepted',
+    });
+  });
+
   test('status: a backend that is not there, a parent that is not there', () => {
     const conditions = (r: KubeObject): Record<string, string> => {
       const w = world(enrolled, service('web'), ...up, r);

@@ -26,6 +26,7 @@ const protocols: Readonly<Record<string, number>> = {
   HTTP: L7ListenerProtocol.LISTEN_HTTP,
   HTTPS: L7ListenerProtocol.LISTEN_HTTPS,
   TCP: L7ListenerProtocol.LISTEN_TCP,
+  TLS: L7ListenerProtocol.LISTEN_TLS,
 };
 
 function hostRoutes(world: World, all: readonly AttachedRoute[]): Draft<wire.L7HostRoutes>[] {
@@ -41,7 +42,7 @@ function listener(
   { facts: l, secret }: Listener,
   all: readonly AttachedRoute[],
 ): Draft<wire.L7Listener> {
-  const opaque = l.protocol === 'TCP';
+  const opaque = l.protocol === 'TCP' || l.protocol === 'TLS';
   const sorted = all.toSorted((a, b) => byAge(a.route, b.route));
   return {
     name: l.name,

@@ -11,7 +11,7 @@ import { withWaypoints } from './references.ts';
 import { planDeployment } from './deploy-plan.ts';
 import { gatewayStatus } from './gateway-status.ts';
 import { type GatewayKind, GatewayState } from './gateway-state.ts';
-import { readGateway, readRoute } from './objects.ts';
+import { readGateway, readRoute, type RouteKind } from './objects.ts';
 import { serviceConfigs } from './service-config.ts';
 import { routeStatus } from './status-plan.ts';
 
@@ -125,7 +125,7 @@ function statusOf(w: World): GatewayStatus {
   return gatewayStatus(w, g, now) as GatewayStatus;
 }
 function parentOf(w: World, o: KubeObject): Record<string, string> {
-  const facts = readRoute('HTTPRoute', o);
+  const facts = readRoute(o.kind as RouteKind, o);
   const status = routeStatus(w, facts, now) as { parents: Conditions[] } | undefined;
   return reasons(status?.parents[0]);
 }
@@ -204,11 +204,16 @@ describe('listeners', () => {
       { ...good, Accepted: 'False UnsupportedProtocol', Programmed: 'False Invalid' },
     ],
     [
-      'TLS that passes through by SNI is not carried out, and so not accepted',
+      'TLS that passes through by SNI',
       async () => [
         gateway({ name: 'tls', port: 443, protocol: 'TLS', tls: { mode: 'Passthrough' } }),
       ],
-      { ...good, Accepted: 'False UnsupportedProtocol', Programmed: 'False Invalid' },
+      good,
+    ],
+    [
+      'TLS that ends for a TLSRoute is not carried out, and so not accepted',
+      async () => [gateway({ name: 'tls', port: 443, protocol: 'TLS', tls: {} })],
+      { ...good, Accepted: 'False UnsupportedValue', Programmed: 'False Invalid' },
     ],
     [
       'a port of the gateway itself',
@@ -371,6 +376,83 @@ describe('routes of a Gateway', () => {
         hosts,
       );
       assert.equal(statusOf(w).listeners[0]?.attachedRoutes, hosts.length > 0 ? 1 : 0);
+    });
+  }
+
+  const tls = (more: object = {}): object => ({
+    name: 'tls',
+    port: 443,
+    protocol: 'TLS',
+    tls: { mode: 'Passthrough' },
+    ...more,
+  });
+  const tlsRoute = (hostnames: readonly string[], more: object = {}): KubeObject =>
+    route({ hostnames, ...more }, {}, 'TLSRoute');
+  const tlsRows: readonly (readonly [string, readonly KubeObject[], object, string[]])[] = [
+    [
+      'TLSRouteSimpleSameNamespace',
+      [gateway(tls()), tlsRoute(['A.example.com', '*.b.org'])],
+      ok,
+      ['a.example.com', '*.b.org'],
+    ],
+    [
+      'TLSRoute: the narrower of both',
+      [
+        gateway(tls({ hostname: '*.example.com' })),
+        tlsRoute(['a.example.com', '*.b.example.com', 'x.org']),
+      ],
+      ok,
+      ['a.example.com', '*.b.example.com'],
+    ],
+    [
+      'TLSRoute: nothing in common',
+      [gateway(tls({ hostname: 'a.example.com' })), tlsRoute(['b.example.com'])],
+      { ...ok, Accepted: 'False NoMatchingListenerHostname' },
+      [],
+    ],
+    [
+      'TLSRoute on a listener of HTTP',
+      [gateway(http()), tlsRoute(['a.example.com'])],
+      { ...ok, Accepted: 'False NotAllowedByListeners' },
+      [],
+    ],
+    [
+      'TLSRouteInvalidBackendRefNonexistent',
+      [
+        gateway(tls()),
+        tlsRoute(['a.example.com'], { rules: [{ backendRefs: [{ name: 'none', port: 80 }] }] }),
+      ],
+      { ...ok, ResolvedRefs: 'False BackendNotFound' },
+      ['a.example.com'],
+    ],
+    [
+      'TLSRouteInvalidReferenceGrant',
+      [
+        gateway(tls()),
+        tlsRoute(['a.example.com'], {
+          rules: [{ backendRefs: [{ name: 'web', namespace: 'other', port: 80 }] }],
+        }),
+        service('web', 'other'),
+        grant({ kind: 'TCPRoute', namespace: 'shop' }, { kind: 'Service' }),
+      ],
+      { ...ok, ResolvedRefs: 'False RefNotPermitted' },
+      ['a.example.com'],
+    ],
+  ];
+  for (const [name, objects, wanted, hosts] of tlsRows) {
+    test(name, () => {
+      const w = world(...objects);
+      const given = objects.find((o) => o.kind === 'TLSRoute');
+      assert.ok(given);
+      assert.deepEqual(parentOf(w, given), wanted);
+      const connections = configOf(w)?.listeners?.[0]?.connections ?? [];
+      assert.deepEqual(
+        connections.flatMap((c) => c.hostnames ?? []),
+        hosts,
+      );
+      const resolved = (wanted as typeof ok).ResolvedRefs.startsWith('True');
+      for (const b of connections.flatMap((c) => c.backends ?? []))
+        assert.equal(b.invalid !== true, resolved);
     });
   }
 

@@ -40,6 +40,7 @@ const kindsOf: Readonly<Record<string, readonly RouteKind[]>> = {
   HTTP: ['HTTPRoute', 'GRPCRoute'],
   HTTPS: ['HTTPRoute', 'GRPCRoute'],
   TCP: ['TCPRoute'],
+  TLS: ['TLSRoute'],
 };
 
 /** Ports of the gateway's own. */
@@ -83,13 +84,11 @@ function certificate(
 }
 
 function tlsFault(l: ListenerFacts): ListenerFault | undefined {
-  if (l.protocol !== 'HTTPS') return undefined;
-  if (l.tls?.mode !== 'Terminate') {
-    return fault(
-      'Accepted',
-      'UnsupportedValue',
-      'a listener of protocol HTTPS needs tls.mode Terminate',
-    );
+  const mode = { HTTPS: 'Terminate', TLS: 'Passthrough' }[l.protocol];
+  if (mode === undefined) return undefined;
+  if (l.tls?.mode !== mode) {
+    const text = `a listener of protocol ${l.protocol} needs tls.mode ${mode}`;
+    return fault('Accepted', 'UnsupportedValue', text);
   }
   // What is asked for and not done would be believed to be done.
   const [more] = l.tls.more;

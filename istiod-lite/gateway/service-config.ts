@@ -15,7 +15,7 @@ import type { GatewayFacts } from './objects.ts';
 import { routeTable } from './route-rules.ts';
 import { securityFor } from './security.ts';
 import { virtualPort } from './virtual-services.ts';
-import { tcpRoute } from './tcp-routes.ts';
+import { tcpRoute, tlsRoute } from './tcp-routes.ts';
 
 export interface NamedConfig {
   /** `namespace/hostname`. */
@@ -36,9 +36,10 @@ function portConfig(
   if (!attached) return { ...base, ...virtualPort(world, s, p, client) };
   if (attached.kind === 'TCPRoute' || attached.kind === 'TLSRoute') {
     const [first] = attached.producers;
-    return first
+    if (!first) return { ...base, ...virtualPort(world, s, p, client) };
+    return attached.kind === 'TCPRoute'
       ? { ...base, tcp: tcpRoute(world, first) }
-      : { ...base, ...virtualPort(world, s, p, client) };
+      : { ...base, tls: attached.producers.map((r) => tlsRoute(world, r)) };
   }
   const consumerRoutes = Object.fromEntries(
     [...attached.consumers].map(([ns, routes]) => [ns, routeTable(world, routes)]),
@@ -60,6 +61,7 @@ function destinations(
   return ports.flatMap((p) => [
     { ...own, port: p.port ?? 0 },
     ...(p.tcp?.backends ?? []),
+    ...(p.tls ?? []).flatMap((t) => t.backends ?? []),
     ...backendsOf([p.routes, ...Object.values(p.consumerRoutes ?? {})]),
   ]);
 }

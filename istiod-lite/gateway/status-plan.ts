@@ -8,7 +8,7 @@ import type {
 } from '../cluster/index.ts';
 import { field, list, readConditions, text } from '../cluster/index.ts';
 import { unknownKeys } from './access.ts';
-import { attachedRoutes, isEntryParent, isServiceParent } from './attach.ts';
+import { attachedRoutes, isEntryParent, isForeign, isServiceParent } from './attach.ts';
 import { addressOf, bindService, type World } from './binding.ts';
 import { canaryOf } from './canary.ts';
 import { no, settle, type Wanted, yes } from './conditions.ts';
@@ -187,6 +187,10 @@ function parentConditions(
   if (ports.length === 0) {
     const text = `port ${p.port || p.sectionName} not found on service "${p.name}"`;
     return [no('Accepted', 'NoMatchingParent', text), refs, waypoints];
+  }
+  if (isForeign(route, service)) {
+    const text = `a ${route.kind} holds for services of its own namespace alone`;
+    return [no('Accepted', 'UnsupportedValue', text), refs, waypoints];
   }
   const beaten = ports.every((x) => attachedRoutes(world, service, x)?.kind !== route.kind);
   if (beaten) {

@@ -12,3 +12,8 @@ export function tcpRoute(world: World, route: RouteFacts): Draft<wire.L7TcpRoute
   );
   return { name: `${route.namespace}/${route.name}`, backends };
 }
+
+/** For the server names of the route alone. */
+export function tlsRoute(world: World, route: RouteFacts): Draft<wire.L7TcpRoute> {
+  return { ...tcpRoute(world, route), hostnames: [...route.hostnames] };
+}

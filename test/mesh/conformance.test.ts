@@ -6,6 +6,7 @@ import http from 'node:http';
 import http2 from 'node:http2';
 import net from 'node:net';
 import { after, before, describe, test } from 'node:test';
+import tls from 'node:tls';
 import type { KubeObject } from '../../core/kube/index.ts';
 import { namespacedHost } from '../../core/model/index.ts';
 import { ClusterState, type Kind, nothingTouched } from '../../istiod-lite/cluster/index.ts';
@@ -37,7 +38,7 @@ interface Seen {
   readonly headers: Readonly<Record<string, string>>;
 }
 
-/** For HTTP/1.1 on 8080, gRPC on 7070, and a protocol where the server speaks first on 9090. */
+/** For HTTP/1.1 on 8080, gRPC on 7070, a protocol where the server speaks first on 9090, and TLS on 9443. */
 async function echo(name: string, ip: string): Promise<void> {
   const told = (path: string | undefined, headers: object): string =>
     JSON.stringify({ app: name, path, headers });
@@ -51,7 +52,17 @@ async function echo(name: string, ip: string): Promise<void> {
     socket.on('error', () => {});
     socket.end(name);
   });
+  const { chainPem: cert, keyPem: key } = await w.ca.signServer({
+    dns: [name],
+    ips: [],
+    ttlSeconds: 3600,
+  });
+  const secured = tls.createServer({ cert, key }, (socket) => {
+    socket.on('error', () => {});
+    socket.end(name);
+  });
   for (const [server, port] of [
+    [secured, 9443],
     [plain, 8080],
     [grpc, 7070],
     [first, 9090],
@@ -66,6 +77,8 @@ const ports = [
   { name: 'http', port: 80, targetPort: 8080, appProtocol: 'http' },
   { name: 'http-alt', port: 8080, targetPort: 8080, appProtocol: 'http' },
   { name: 'tcp', port: 9090, targetPort: 9090, appProtocol: 'tcp' },
+  { name: 'tls', port: 9443, targetPort: 9443, appProtocol: 'tls' },
+  { name: 'any', port: 9444, targetPort: 9443 },
   { name: 'grpc', port: 7070, targetPort: 7070, appProtocol: 'kubernetes.io/h2c' },
 ];
 const object = (kind: string, name: string, more: object, namespace = 'shop'): KubeObject => ({
@@ -735,6 +748,96 @@ describe('mesh conformance', () => {
       one > 0 && two > 0 && three > 0 && one > Math.max(two, three),
       [one, two, three].join(),
     );
+  });
+
+  const tlsRoute = (name: string, hostnames: readonly string[], refs: readonly object[]) =>
+    object('TLSRoute', name, {
+      spec: {
+        parentRefs: [parent('echo', { port: 9443 })],
+        hostnames,
+        rules: [{ backendRefs: refs }],
+      },
+    });
+  const tlsTo = (name: string, weight = 1): object => ({ name, port: 9443, weight });
+  /** Who answers behind the server name; empty = the connection was closed. */
+  const secure = async (servername: string | undefined, port = 9443): Promise<string> => {
+    const under = await w.connect(`${vips['echo'] ?? ''}:${port}`);
+    const socket = tls.connect({
+      socket: under,
+      rejectUnauthorized: false,
+      ...(servername !== undefined && { servername }),
+    });
+    let text = '';
+    socket.on('data', (chunk: Buffer) => (text += chunk.toString()));
+    await new Promise<void>((resolve) => {
+      socket.on('error', () => resolve());
+      socket.on('end', () => resolve());
+      under.on('close', () => resolve());
+    });
+    under.destroy();
+    return text;
+  };
+  for (const port of [9443, 9444]) {
+    test(`TLSRouteSimpleSameNamespace, port ${port === 9443 ? 'of TLS' : 'detected'}: by server name, the most specific one; what fits none is closed`, async () => {
+      const at = (o: KubeObject): KubeObject => {
+        const spec = { ...(o['spec'] as object), parentRefs: [parent('echo', { port })] };
+        return { ...o, spec };
+      };
+      configure(
+        at(tlsRoute('wide', ['*.example.com'], [tlsTo('echo-v1')])),
+        at(tlsRoute('exact', ['Two.example.com', 'b.example.org'], [tlsTo('echo-v2')])),
+      );
+      for (const [name, wanted] of [
+        ['one.example.com', 'echo-v1'],
+        ['a.b.example.com', 'echo-v1'],
+        ['two.example.com', 'echo-v2'],
+        ['b.example.org', 'echo-v2'],
+        ['example.com', ''],
+        ['elsewhere.org', ''],
+        [undefined, ''],
+      ] as const) {
+        assert.equal(await secure(name, port), wanted, name ?? 'none');
+      }
+    });
+  }
+
+  test('TLSRoute: what is not TLS is closed, and the reason is told', async () => {
+    configure(tlsRoute('t', ['a.example.com'], [tlsTo('echo-v1')]));
+    const before = w.lines.length;
+    assert.equal(await w.exchange(`${vips['echo'] ?? ''}:9443`, 'hello, who is there?'), '');
+    assert.match(w.lines.slice(before).join(), /NO_ROUTE/);
+  });
+
+  test('TLSRoute: weights per connection, 0 is never taken', async () => {
+    const refs = [tlsTo('echo-v1'), tlsTo('echo-v2'), tlsTo('echo-v3', 0)];
+    configure(tlsRoute('t', ['a.example.com'], refs));
+    const counts = new Map<string, number>();
+    for (let i = 0; i < 30; i++) {
+      const name = await secure('a.example.com');
+      counts.set(name, (counts.get(name) ?? 0) + 1);
+    }
+    const [one = 0, two = 0] = ['echo-v1', 'echo-v2'].map((n) => counts.get(n) ?? 0);
+    assert.equal(one + two, 30);
+    assert.ok(one > 0 && two > 0, `${one} ${two}`);
+  });
+
+  test('TLSRouteInvalidBackendRefNonexistent: the connection is closed', async () => {
+    configure(tlsRoute('t', ['a.example.com'], [tlsTo('none')]));
+    assert.equal(await secure('a.example.com'), '');
+  });
+
+  test('TLSRoute stands before TCPRoute', async () => {
+    const tcp = object('TCPRoute', 'tcp', {
+      spec: {
+        parentRefs: [parent('echo', { port: 9443 })],
+        rules: [{ backendRefs: [tlsTo('echo-v3')] }],
+      },
+    });
+    configure(tcp);
+    assert.equal(await secure('a.example.com'), 'echo-v3');
+    configure(tcp, tlsRoute('t', ['a.example.com'], [tlsTo('echo-v1')]));
+    assert.equal(await secure('a.example.com'), 'echo-v1');
+    assert.equal(await secure('b.example.com'), '');
   });
 
   test('M15 TCPRouteMultipleRoutesAttachment: the oldest carries', async () => {

@@ -468,3 +468,61 @@ describe('TLS', () => {
     assert.doesNotMatch(text, /HTTP\/1/);
   });
 });
+
+describe('TLS that passes through', () => {
+  /** Who answers; empty = nobody. */
+  const ask = (servername: string | undefined): Promise<string> =>
+    new Promise((resolve) => {
+      let text = '';
+      const s = tls.connect({
+        host: edge,
+        port: 10_444,
+        rejectUnauthorized: false,
+        ...(servername !== undefined && { servername }),
+      });
+      s.on('data', (chunk: Buffer) => (text += chunk.toString()));
+      s.on('error', () => {});
+      s.on('close', () => resolve(text));
+    });
+  const passing = (hostname: string, name: string, ...hostnames: string[]) => ({
+    name: hostname,
+    port: 444,
+    bindPort: 10_444,
+    protocol: L7ListenerProtocol.LISTEN_TLS,
+    hostname,
+    connections: [{ name: 'shop/t', hostnames, backends: [backend(name)] }],
+  });
+
+  before(async () => {
+    for (const [n, name] of [
+      [4, 'first'],
+      [5, 'second'],
+    ] as const) {
+      const pair = await g.ca.signServer({ dns: [name], ips: [], ttlSeconds: 3600 });
+      const server = tls.createServer({ cert: pair.chainPem, key: pair.keyPem }, (socket) => {
+        socket.on('error', () => {});
+        socket.end(name);
+      });
+      await new Promise<void>((resolve) => server.listen(0, at(10 + n), resolve));
+      stops.push(() => void server.close());
+      serve(name, n, `${at(10 + n)}:${(server.address() as net.AddressInfo).port}`);
+    }
+    g.listen([
+      passing('one.example.com', 'first', 'one.example.com'),
+      passing('*.example.com', 'second', 'two.example.com', '*.three.example.com'),
+    ]);
+    await eventually(async () => (await ask('one.example.com')) === 'first', 'the listener');
+  });
+
+  for (const [name, wanted] of [
+    ['one.example.com', 'first'],
+    ['two.example.com', 'second'],
+    ['x.three.example.com', 'second'],
+    ['four.example.com', ''],
+    ['example.org', ''],
+    [undefined, ''],
+  ] as const) {
+    test(`TLSRouteSimpleSameNamespace ${name ?? 'no name'}: ${wanted || 'closed'}`, async () =>
+      assert.equal(await ask(name), wanted));
+  }
+});

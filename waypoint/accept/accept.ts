@@ -26,7 +26,8 @@ import type { Http1 } from '../http/serve-h1.ts';
 import type { Http2 } from '../http/serve-h2.ts';
 import { carryOpaque, openOpaque } from '../tcp.ts';
 import { TunnelSocket } from '../tunnel-socket.ts';
-import { peek } from './peek.ts';
+import { type CompiledTcp, tcpByName } from '../l7/tcp-routes.ts';
+import { peek, peekServerName, serverNameMs } from './peek.ts';
 import { tunnelWindow } from '../limits.ts';
 import { type AcceptPlan, planAccept } from './plan.ts';
 
@@ -78,6 +79,7 @@ export class Accept {
     const { identity, reports, clock, log } = this.#ctx;
     this.#handshakes++;
     try {
+      if (this.#ctx.headroom.shortage()) throw new MeshError('OVERLOADED');
       const secured = await this.#acceptors.accept(identity, socket);
       reports.metrics.handshakes.add({ reporter: 'destination' });
       const server = serveHbone(secured.stream, {
@@ -100,6 +102,7 @@ export class Accept {
   /** One CONNECT. Never rejects. */
   async #request(client: IpPort, secured: Secured, incoming: Incoming): Promise<void> {
     try {
+      if (this.#ctx.headroom.shortage()) throw new MeshError('OVERLOADED');
       const plan = await this.#planned(incoming);
       if (plan.do === 'serve') await this.#serve(client, secured, incoming, plan);
       else this.#refuse(client, secured, incoming, faultOf(plan));
@@ -133,6 +136,13 @@ export class Accept {
         if (plan.do !== 'wait') end(plan);
       });
     });
+  }
+
+  /** By server name where TLSRoutes hold. */
+  async #routeOf(stream: TunnelSocket, c: L7Connection): Promise<CompiledTcp | 'none' | undefined> {
+    if (c.port.tls.length === 0) return c.port.tcp;
+    const name = await peekServerName(stream, serverNameMs, this.#ctx.clock);
+    return tcpByName(c.port.tls, name);
   }
 
   #refuse(client: IpPort, secured: Secured, incoming: Incoming, error: MeshError): void {
@@ -169,19 +179,23 @@ export class Accept {
       traceparent,
       trace: traceIdOf(traceparent) ?? '',
     };
-    if (plan.port.protocol === 'tcp') {
+    if (plan.port.protocol === 'tcp' && plan.port.tls.length === 0) {
       // The answer waits for the endpoint, so that a failure has its reason.
       const opened = await openOpaque(this.#ctx, connection);
       if (opened instanceof MeshError) return this.#refuse(client, secured, incoming, opened);
       return carryOpaque(this.#ctx, connection, incoming.accept({}), opened);
     }
     const stream = this.#ctx.sockets.add(new TunnelSocket(incoming.accept({}), client));
-    const found = await peek(stream, config.detectMs, clock, plan.port.protocol === 'detect');
+    const found =
+      plan.port.protocol === 'tcp'
+        ? 'tcp'
+        : await peek(stream, config.detectMs, clock, plan.port.protocol === 'detect');
     if (found === 'http2') this.#http2.serve(stream, connection);
     else if (found === 'http1') this.#http1.serve(stream, connection);
     else if (found === 'gone') stream.destroy();
     else {
-      const opened = await openOpaque(this.#ctx, connection);
+      const route = await this.#routeOf(stream, connection);
+      const opened = await openOpaque(this.#ctx, connection, route);
       if (opened instanceof MeshError) return void stream.destroy(opened);
       await carryOpaque(this.#ctx, connection, stream, opened);
     }

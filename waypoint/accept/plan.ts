@@ -69,6 +69,7 @@ function planDirect(
     routes: undefined,
     consumers: new Map(),
     tcp: undefined,
+    tls: [],
   };
   return { do: 'serve', service, port, target };
 }

@@ -15,12 +15,13 @@ import {
 import { resetStream } from '../../core/hbone/index.ts';
 import { bestHost } from '../../core/model/index.ts';
 import { listen, type Listener, remoteOf } from '../../core/runtime/index.ts';
-import { peek } from '../accept/peek.ts';
+import { peek, peekServerName, serverNameMs } from '../accept/peek.ts';
 import type { WaypointContext } from '../context.ts';
 import type { L7Connection } from '../http/exchange.ts';
 import type { Http1 } from '../http/serve-h1.ts';
 import type { Http2 } from '../http/serve-h2.ts';
-import type { CompiledPort, CompiledService, CompiledTcp } from '../l7/compile.ts';
+import type { CompiledPort, CompiledService } from '../l7/compile.ts';
+import { type CompiledTcp, tcpByName } from '../l7/tcp-routes.ts';
 import { type CompiledBind, type CompiledListener, noRoutes } from '../l7/listeners.ts';
 import { carryOpaque, openOpaque } from '../tcp.ts';
 import { TunnelSocket } from '../tunnel-socket.ts';
@@ -126,6 +127,7 @@ export class Ingress {
     this.#sockets.add(socket);
     socket.once('close', () => this.#sockets.delete(socket));
     try {
+      if (this.#ctx.headroom.shortage()) throw new MeshError('OVERLOADED');
       await this.#serve(client, own, socket);
     } catch (caught) {
       const { code, message } = fromUnknown(caught, 'INTERNAL');
@@ -162,11 +164,18 @@ export class Ingress {
         });
         return this.#http(secured.stream, client, connection);
       }
-      case 'tls':
-        throw new MeshError('TLS_HANDSHAKE', { detail: 'TLS that passes through is not served' });
+      case 'tls': {
+        const name = await peekServerName(socket, serverNameMs, clock);
+        const listener = bestHost(bind.listeners, name, (l) => l.hostname);
+        const route = tcpByName(listener?.connections ?? [], name);
+        return this.#opaque(client, socket, service, bind, route);
+      }
       case 'tcp': {
-        const tcp = bind.listeners.flatMap((l) => l.connections.map((c) => c.tcp))[0];
-        return this.#opaque(client, socket, service, bind, tcp);
+        const route = tcpByName(
+          bind.listeners.flatMap((l) => l.connections),
+          '',
+        );
+        return this.#opaque(client, socket, service, bind, route);
       }
     }
   }
@@ -212,15 +221,13 @@ export class Ingress {
     socket: Socket,
     service: CompiledService,
     bind: CompiledBind,
-    tcp: CompiledTcp | undefined,
+    route: CompiledTcp | 'none',
   ): Promise<void> {
-    if (!tcp) return resetStream(socket);
-    const port = { ...bind.shared, tcp };
     const connection = this.#connection(client, socket, 'http', {
       service: () => service,
-      port: () => port,
+      port: () => bind.shared,
     });
-    const opened = await openOpaque(this.#ctx, connection);
+    const opened = await openOpaque(this.#ctx, connection, route);
     if (opened instanceof MeshError) return resetStream(socket);
     await carryOpaque(this.#ctx, connection, socket, opened);
   }

@@ -3,7 +3,7 @@
 import type * as wire from '../../core/proto/index.ts';
 import { type NamespacedHost, namespacedHost } from '../../core/model/index.ts';
 import { type CompiledAccess, compileAccess } from './access.ts';
-import { type Backend, classOf, compileBackend, type PortClass } from './backend.ts';
+import { classOf, type PortClass } from './backend.ts';
 import { type Cluster, clusterKey, compileCluster, defaultCluster } from './cluster.ts';
 import { type CompileContext, Faults } from './faults.ts';
 import { type CompiledBind, compileListeners } from './listeners.ts';
@@ -11,6 +11,7 @@ import { compileExternal, type ExternalAccess } from './providers.ts';
 import { compileRateLimits, type RateLimit } from './rate-limits.ts';
 import { type PluginSpec, pluginSpec } from '../plugins/index.ts';
 import { compileTable, type RouteTable } from './routes.ts';
+import { type CompiledTcp, compileNamed, compileTcp, type NamedTcp } from './tcp-routes.ts';
 import { compileTokenRules, type TokenRules } from './token-rules.ts';
 
 export interface CompiledPort {
@@ -23,12 +24,8 @@ export interface CompiledPort {
   /** By the caller's namespace. */
   readonly consumers: ReadonlyMap<string, RouteTable>;
   readonly tcp: CompiledTcp | undefined;
-}
-
-/** Where opaque connections go. */
-export interface CompiledTcp {
-  readonly name: string;
-  readonly backends: readonly Backend[];
+  /** Where there are some, opaque connections go by server name, and what fits none is refused. */
+  readonly tls: readonly NamedTcp[];
 }
 
 export interface CompiledService {
@@ -68,9 +65,8 @@ function compilePort(p: wire.L7PortConfig, key: NamespacedHost, c: CompileContex
     cluster: c.cluster(key, p.port, ''),
     routes: p.routes ? compileTable(p.routes, c) : undefined,
     consumers,
-    tcp: p.tcp
-      ? { name: p.tcp.name, backends: p.tcp.backends.map((b) => compileBackend(b, c)) }
-      : undefined,
+    tcp: p.tcp ? compileTcp(p.tcp, c) : undefined,
+    tls: compileNamed(p.tls, c),
   };
 }
 

@@ -4,11 +4,11 @@ import { bestHost, hostOf, type NamespacedHost, namespacedHost } from '../../cor
 import { L7ListenerProtocol } from '../../core/proto/index.ts';
 import type * as wire from '../../core/proto/index.ts';
 import type { RequestHead } from '../http/exchange.ts';
-import { compileBackend } from './backend.ts';
 import { defaultCluster } from './cluster.ts';
-import type { CompiledPort, CompiledTcp } from './compile.ts';
+import type { CompiledPort } from './compile.ts';
 import type { CompileContext } from './faults.ts';
 import type { Caller, Meter } from './match.ts';
+import { compileNamed, type NamedTcp } from './tcp-routes.ts';
 import { type CompiledRule, compileTable, type RouteTable } from './routes.ts';
 
 export type ListenerKind = 'http' | 'https' | 'tcp' | 'tls';
@@ -21,10 +21,7 @@ export interface CompiledListener {
   readonly privateKey: string;
   readonly port: CompiledPort;
   /** By SNI; of TCP and TLS. */
-  readonly connections: readonly {
-    readonly hostnames: readonly string[];
-    readonly tcp: CompiledTcp;
-  }[];
+  readonly connections: readonly NamedTcp[];
 }
 
 /** All listeners of one port. */
@@ -69,6 +66,7 @@ function portOf(key: NamespacedHost, port: number, routes: RouteTable | undefine
     routes,
     consumers: new Map(),
     tcp: undefined,
+    tls: [],
   };
 }
 
@@ -90,10 +88,7 @@ function compileListener(
     certificates: l.certificates,
     privateKey: l.privateKey,
     port: portOf(key, l.port, http ? new HostTable(hosts) : undefined),
-    connections: l.connections.map((t) => ({
-      hostnames: t.hostnames,
-      tcp: { name: t.name, backends: t.backends.map((b) => compileBackend(b, c)) },
-    })),
+    connections: compileNamed(l.connections, c),
   };
 }
 
