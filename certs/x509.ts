@@ -165,12 +165,3 @@ export async function verifiedRequestKey(pem: string): Promise<Uint8Array> {
   if (!(await request.verify())) throw new TypeError('its signature does not verify');
   return new Uint8Array(request.publicKey.rawData);
 }
-
-/** Issuer (DER, hex) and revoked serials (hex) of a CRL in PEM or DER; throws if it is none. */
-export function readCrl(input: string | Uint8Array): { issuer: string; serials: string[] } {
-  const crl = new x509.X509Crl(input);
-  return {
-    issuer: Buffer.from(crl.issuerName.toArrayBuffer()).toString('hex'),
-    serials: crl.entries.map((e) => e.serialNumber.toLowerCase()),
-  };
-}

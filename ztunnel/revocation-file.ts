@@ -30,6 +30,8 @@ export class RevocationFile {
   /** Reads once; resolves when the list is in force or known to be absent. */
   async start(): Promise<void> {
     await this.#look();
+    // A list may come later, with its Secret.
+    if (!this.#last) this.#log.warn('there is no revocation list yet', { path: this.#path });
   }
 
   stop(): void {
