@@ -1,7 +1,7 @@
 // Environment → WaypointConfig: Istio's names where it has one. Every mistake is reported together; nothing
-// here reads a file or a clock.
+// here reads a file, but for this program’s own version, or a clock.
 import { parseAuthority, type Result } from '../core/base/index.ts';
-import { EnvReader, type EnvVariable } from '../core/runtime/index.ts';
+import { EnvReader, type EnvVariable, packageVersion } from '../core/runtime/index.ts';
 
 export interface Listen {
   readonly host: string;

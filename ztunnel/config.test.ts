@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { packageVersion } from '../core/runtime/index.ts';
 import { readConfig } from './config.ts';
 
 const good = { PROXY_MODE: 'addressed' };
@@ -13,6 +14,15 @@ test('defaults are Istio’s', () => {
   assert.deepEqual(config.value.admin, { host: '127.0.0.1', port: 15000 });
   assert.equal(config.value.drainMs, 5000);
   assert.ok(Object.isFrozen(config.value));
+});
+
+test('the version that is reported is this program’s own, or what is said', () => {
+  const version = (env: Record<string, string>): string | undefined => {
+    const { config } = readConfig({ ...good, ...env });
+    return config.ok ? config.value.version : undefined;
+  };
+  assert.equal(version({}), packageVersion());
+  assert.equal(version({ ISTIO_META_ISTIO_VERSION: 'next' }), 'next');
 });
 
 test('every mistake is reported together', () => {

@@ -1,7 +1,7 @@
 // Environment → ZtunnelConfig: Istio's names (ztunnel-protocol.md 14.1) and a few of our own. Every
-// mistake is reported together; nothing here reads a file or a clock.
+// mistake is reported together; nothing here reads a file, but for this program’s own version, or a clock.
 import { bad, ok, parseAuthority, type Result } from '../core/base/index.ts';
-import { EnvReader, type EnvVariable } from '../core/runtime/index.ts';
+import { EnvReader, type EnvVariable, packageVersion } from '../core/runtime/index.ts';
 import { type EgressMode, egressModes } from './outbound/plan.ts';
 
 export interface ZtunnelConfig {
@@ -214,7 +214,12 @@ export function readConfig(env: Env): {
       false,
       'wait for a slow reader of the log instead of dropping lines',
     ),
-    version: r.text('ISTIO_META_ISTIO_VERSION', 'unknown', 'version that is reported'),
+    version:
+      r.text(
+        'ISTIO_META_ISTIO_VERSION',
+        '',
+        'version that is reported; empty = that of this program',
+      ) || packageVersion(),
   };
   const result = r.result(Object.freeze(config));
   return { config: result.ok ? ok(result.value) : bad(...result.faults), asked: r.asked };
