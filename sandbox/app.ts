@@ -144,7 +144,7 @@ async function assemble(
   undo.push(() => kubelet.stop());
   await kubelet.start();
 
-  const manifests = readManifests(path.join(packageRoot, 'manifests'));
+  const manifests = readManifests(path.join(packageRoot, 'manifests'), options.driver);
   await applyObjects(manifests.crds, store.registry, admin);
   // Without namespaces the sandbox itself does the node agent's part.
   const mesh = manifests.mesh.filter((o) => driver.apiFd !== undefined || !isNodeAgent(o));

@@ -25,3 +25,17 @@ test("the mesh's manifests: namespaces first, workloads patched for the sandbox"
     assert.equal(spec?.template.metadata.annotations[sandboxKeys.network], 'host');
   }
 });
+
+test('manifests: only where two proxies can share a node does the new one come first', () => {
+  const root = path.resolve(import.meta.dirname, '..', 'manifests');
+  const update = (driver: 'loopback' | 'netns'): unknown => {
+    const { mesh } = readManifests(root, driver);
+    const ztunnel = mesh.find((o) => o.kind === 'DaemonSet' && o.metadata.name === 'ztunnel');
+    return (ztunnel?.['spec'] as { updateStrategy?: unknown } | undefined)?.updateStrategy;
+  };
+  const rolling = (maxSurge: number, maxUnavailable: number) => ({
+    rollingUpdate: { maxSurge, maxUnavailable },
+  });
+  assert.deepEqual(update('netns'), rolling(1, 0));
+  assert.deepEqual(update('loopback'), rolling(0, 1));
+});

@@ -10,6 +10,8 @@ import { apiVersionOf, type Registry } from './store/index.ts';
 interface Patch {
   readonly kind: string;
   readonly name: string;
+  /** Only with this driver; otherwise with both. */
+  readonly driver?: string;
   readonly patch: unknown;
 }
 
@@ -55,11 +57,16 @@ export interface Manifests {
 const order = (o: KubeObject): number =>
   o.kind === 'Namespace' ? 0 : o.kind === 'ServiceAccount' ? 1 : 2;
 
-export function readManifests(root: string): Manifests {
+export function readManifests(root: string, driver?: 'loopback' | 'netns'): Manifests {
   const patchFile = path.join(root, 'sandbox', 'patches.yaml');
   const patches = (fs.existsSync(patchFile) ? documents(patchFile).flat() : []) as Patch[];
   const mesh = objectsIn(path.join(root, 'base')).map((object) => {
-    const fits = patches.filter((p) => p.kind === object.kind && p.name === object.metadata.name);
+    const fits = patches.filter(
+      (p) =>
+        p.kind === object.kind &&
+        p.name === object.metadata.name &&
+        (p.driver === undefined || p.driver === driver),
+    );
     return fits.reduce<unknown>((o, p) => mergePatch(o, p.patch), object) as KubeObject;
   });
   return {

@@ -192,6 +192,16 @@ test('after: what is missing, what is not ready and why, and what waits', () => 
   );
 });
 
+test('a sandbox without namespaces has no node-agent, and needs none', () => {
+  const said = (annotations: Record<string, string>): string | undefined =>
+    runChecks(afterInstall, {
+      ...fine,
+      daemonSets: [object('ztunnel', {}, { namespace: 'istio-system', labels: ours, annotations })],
+    }).find((f) => f.check === 'node-agent')?.level;
+  assert.equal(said({}), 'error');
+  assert.equal(said({ 'sandbox.ambientlite.dev/driver': 'loopback' }), 'ok');
+});
+
 test('a kind that was deleted, or is being deleted, is named', () => {
   const crd = (name: string, deletionTimestamp?: string): KubeObject =>
     object(name, {}, deletionTimestamp === undefined ? {} : { deletionTimestamp });

@@ -273,11 +273,18 @@ const platform: Check = (f) => {
 const unread: Check = (f) =>
   f.unread.map((u) => warning('reading', u, 'checks that need it say nothing'));
 
+const isLoopback = (f: Facts): boolean =>
+  f.daemonSets.some(
+    (d) => d.metadata.annotations?.['sandbox.ambientlite.dev/driver'] === 'loopback',
+  );
+
 const programs: Check = (f) =>
   (['istiod', 'ztunnel', 'node-agent'] as const).map((name) => {
     const o = [...f.deployments, ...f.daemonSets].find(
       (d) => d.metadata.name === name && d.metadata.namespace === f.namespace,
     );
+    if (!o && name === 'node-agent' && isLoopback(f))
+      return ok(name, 'not needed: the sandbox captures by itself (driver loopback)');
     if (!o || !isOurs(o)) return error(name, 'is not installed', 'ambientctl install');
     const kind = name === 'istiod' ? 'Deployment' : 'DaemonSet';
     const state = rolloutOf({ ...o, kind });

@@ -109,6 +109,29 @@ test('deployment, service and slices; then deletion takes all of it', async (t) 
   assert.equal(store.get(keys.endpointSlices, 'default', 'web-sandbox'), undefined);
 });
 
+test('a service has an address for the outside as long as its type asks for one', async (t) => {
+  const { store } = await open(t);
+  const outside = (): unknown =>
+    (
+      store.get(keys.services, 'default', 'gate')?.['status'] as
+        | { loadBalancer?: unknown }
+        | undefined
+    )?.loadBalancer;
+  store.create(keys.services, {
+    apiVersion: 'v1',
+    kind: 'Service',
+    metadata: { name: 'gate', namespace: 'default' },
+    spec: { type: 'LoadBalancer', selector: { app: 'gate' }, ports: [{ port: 80 }] },
+  });
+  await settle();
+  assert.match(JSON.stringify(outside()), /"ingress":\[\{"ip":"127\.64\.128\./);
+  store.modify(keys.services, 'default', 'gate', (o) => {
+    as<Service>(o as never).spec.type = 'ClusterIP';
+  });
+  await settle();
+  assert.deepEqual(outside(), {});
+});
+
 test('a namespace is emptied, then gone', async (t) => {
   const { store, clock } = await open(t);
   store.create(keys.namespaces, {

@@ -47,17 +47,17 @@ export function clusterIpController(store: Store, addresses: AddressPlan): Contr
       store.modify(keys.services, namespace, name, (o) =>
         complete(as<Service>(o), ip, addresses.six(ip === 'None' ? addresses.api : ip)),
       );
-      if (spec.type === 'LoadBalancer') {
-        store.modify(
-          keys.services,
-          namespace,
-          name,
-          (o) => {
-            o['status'] = { loadBalancer: { ingress: [{ ip }] } };
-          },
-          { status: true },
-        );
-      }
+      // A service that was of this type and is another now has no such address any more.
+      store.modify(
+        keys.services,
+        namespace,
+        name,
+        (o) => {
+          const ingress = spec.type === 'LoadBalancer' ? { ingress: [{ ip }] } : {};
+          o['status'] = { ...(o['status'] as object | undefined), loadBalancer: ingress };
+        },
+        { status: true },
+      );
       return undefined;
     },
   };
