@@ -88,8 +88,10 @@ const known = new Map<string, Known>([
 const ours = /^((ambient|gateway|networking|)\.?istio\.io|ambientlite\.dev)\//;
 
 export function checkAnnotations(s: Snapshot, say: Say): void {
+  // What istiod made of a Gateway carries that Gateway's annotations.
   for (const o of s.all())
-    for (const name of Object.keys(o.metadata.annotations ?? {})) check(o, name, say);
+    if (o.metadata.labels?.['gateway.istio.io/managed'] === undefined)
+      for (const name of Object.keys(o.metadata.annotations ?? {})) check(o, name, say);
 }
 
 function check(o: KubeObject, name: string, say: Say): void {

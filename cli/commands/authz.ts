@@ -106,7 +106,7 @@ function checkCommand(): Command {
         r.source,
         String(r.port),
         r.allowed ? 'allowed' : 'refused',
-        r.request === undefined ? r.where : `${r.where}: ${r.request}`,
+        r.request === undefined ? r.where : `${r.where}: ${r.request} of ${r.service ?? ''}`,
         r.decidedBy,
       ]);
       const short = (): string =>

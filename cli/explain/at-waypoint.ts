@@ -31,6 +31,7 @@ export function reachAtWaypoint(
         allowed,
         decidedBy,
         where: `waypoint ${waypoint}`,
+        service: `${service.name}.${service.namespace}`,
         request: v.request,
       };
     }),

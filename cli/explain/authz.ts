@@ -21,7 +21,8 @@ export interface ReachRow {
   readonly decidedBy: string;
   /** Who enforces it: ztunnel, or a waypoint by name; there `port` is the service's. */
   readonly where: string;
-  /** At a waypoint: the request that was judged. */
+  /** At a waypoint: the service, whose policies these are, and the request that was judged. */
+  readonly service?: string;
   readonly request?: string;
 }
 

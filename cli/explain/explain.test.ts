@@ -2,7 +2,7 @@
 // decide on what a file holds exactly as the proxy did on what it held.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { seededRandom } from '../../core/base/index.ts';
+import { parseIp, seededRandom } from '../../core/base/index.ts';
 import {
   dumpMesh,
   emptyMatch,
@@ -92,6 +92,41 @@ describe('explain', () => {
       assert.equal(explainExit(e), code);
     });
   }
+
+  test('a pod outside is said to be; a waypoint ends a tunnel, whatever captures it', () => {
+    const m = mesh();
+    assert.match(ask(m, 'curl', 'pod/outside:80').notes.join(), /outside\.shop is not in the mesh/);
+    const ip = parseIp('10.1.0.9');
+    const vip = parseIp('10.96.0.9');
+    const web = testService('web', '10.96.0.7', 80, 8080);
+    assert.ok(ip && vip);
+    m.apply({
+      workloads: [
+        testWorkload('waypoint-0', '10.1.0.9', {
+          protocol: 'TCP',
+          nativeTunnel: true,
+          services: new Map([
+            [namespacedHost('shop', 'waypoint.shop.svc.cluster.local'), new Map([[15008, 15008]])],
+          ]),
+        }),
+      ],
+      services: [
+        testService('waypoint', '10.96.0.9', 15_008, 15_008),
+        {
+          ...web,
+          waypoint: {
+            kind: 'address',
+            network: '',
+            ip: vip,
+            hboneMtlsPort: 15_008,
+          },
+        },
+      ],
+    });
+    const through = ask(m, 'curl', 'svc/web');
+    assert.match(printExplanation(through), /via waypoint waypoint-0\.shop/);
+    assert.doesNotMatch(through.notes.join(), /not in the mesh/);
+  });
 
   test('egress: REGISTRY_ONLY refuses what nothing claims, LOG_ONLY says that it would be', () => {
     const view = throughDump(mesh());

@@ -133,7 +133,8 @@ function notesOf(
       `${nameOf(from)} is not in the mesh: its traffic is not captured and carries no identity`,
     );
   const end = arrival(plan);
-  if (end && end.workload.protocol === 'TCP') {
+  // A waypoint is no captured pod either, and still ends a tunnel.
+  if (end && plan.do === 'pass' && end.workload.protocol === 'TCP') {
     notes.push(`${nameOf(end.workload)} is not in the mesh: no encryption, no policy at its end`);
   }
   if (end?.workload.networkMode === 'HostNetwork')

@@ -174,6 +174,7 @@ test('authz check: every identity against the service at its waypoint, with who 
     allowed: true,
     decidedBy: 'shop/readers rule 1',
     where: 'waypoint wp-1.shop',
+    service: 'web.shop',
     request: 'GET /',
   });
   assert.equal(of('stranger')?.allowed, false);
