@@ -194,6 +194,42 @@ test('S15: at most 8 certificates; look-alikes cost a bounded number of checks',
   assert.ok(judge([child, ...likes, real]).ok);
 });
 
+test('T7 cycles, look-alikes and junk: the right answer, for less than 50 ms of CPU', async () => {
+  const a = await makeCert(undefined, { profile: caProfile(), subject: 'CN=a' });
+  const b = await makeCert(a, { profile: caProfile(), subject: 'CN=b' });
+  const circle = await makeCert(b, { profile: caProfile(), subject: 'CN=a' });
+  const ofB = await makeCert(b);
+  const likes = await Promise.all(
+    Array.from({ length: 8 }, () => makeCert(undefined, { profile: caProfile(), subject: 'CN=m' })),
+  );
+  const real = await makeCert(root, { profile: caProfile(), subject: 'CN=m' });
+  const child = await makeCert(real);
+  const junk = (length: number): TestCert => ({ ...child, der: Buffer.alloc(length, 0x30) });
+  const rows: readonly (readonly [string, readonly TestCert[], string])[] = [
+    ['a circle', [ofB, b, circle, a, b, circle, a], 'S7'],
+    [
+      'a hundred look-alikes',
+      [child, ...Array.from({ length: 13 }, () => likes).flat(), real],
+      'S15',
+    ],
+    ['six look-alikes before the right one', [child, ...likes.slice(0, 6), real], ''],
+    ['as many look-alikes without it', [child, ...likes.slice(0, 7)], 'S7'],
+    ['other leaves before the right one', [child, ofB, ofB, ofB, ofB, real], ''],
+    ['junk before the right one', [child, junk(60_000), real], ''],
+  ];
+  for (const [what, chain, rule] of rows) {
+    // The least of three: what compiles the first time is nobody's attack.
+    const costs = [1, 2, 3].map(() => {
+      const before = process.threadCpuUsage();
+      const verdict = judge(chain);
+      const { user, system } = process.threadCpuUsage(before);
+      assert.equal(verdict.ok ? '' : verdict.rule, rule, what);
+      return (user + system) / 1000;
+    });
+    assert.ok(Math.min(...costs) < 50, `${what}: ${costs.join()} ms`);
+  }
+});
+
 test('S15: a chain that leads in a circle ends', async () => {
   const a = await makeCert(undefined, { profile: caProfile(), subject: 'CN=a' });
   const b = await makeCert(a, { profile: caProfile(), subject: 'CN=b' });

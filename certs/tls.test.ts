@@ -1,8 +1,10 @@
 // TLS over any Duplex, both ends, with everything a hostile peer may present. The three traps of Node's
 // TLS each have a test that would fail if the trap came back.
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import net from 'node:net';
 import { duplexPair, type Duplex } from 'node:stream';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { after, test } from 'node:test';
 import tls from 'node:tls';
 import { FakeClock, MeshError } from '../core/base/index.ts';
@@ -287,6 +289,40 @@ test('T1 T11: a silent peer is cut at the time limit and reclaimed', async () =>
   assert.equal(slow.inFlight, 0);
   assert.equal(far.destroyed, true);
   near.destroy();
+});
+
+test('T10 T11 one address that begins and leaves keeps nobody else out, and what is too much is shed', async () => {
+  const fake = new FakeClock(Date.now());
+  const busy = new TlsAcceptor(webCert, { clock: fake });
+  const { port } = server.address() as net.AddressInfo;
+  const near: net.Socket[] = [];
+  const accept = async (from: string): Promise<{ readonly accepted: Promise<unknown> }> => {
+    const arrived = once(server, 'connection') as Promise<[net.Socket]>;
+    const socket = net.connect({ host: '127.0.0.1', port, localAddress: from });
+    socket.on('error', () => {});
+    near.push(socket);
+    const accepted = busy.accept((await arrived)[0]);
+    accepted.catch(() => {});
+    return { accepted };
+  };
+  for (let i = 0; i < 64; i++) await accept('127.0.0.9');
+  for (let i = 0; i < 16; i++)
+    await assert.rejects((await accept('127.0.0.9')).accepted, { code: 'TLS_HANDSHAKE' });
+  assert.equal(busy.inFlight, 64);
+  const other = await accept('127.0.0.10');
+  const proven = connectTls(near.at(-1) as net.Socket, apiCert, [web], { clock });
+  assert.equal((await proven).peer.id, web);
+  await other.accepted;
+  for (let n = 11; n < 14; n++) for (let i = 0; i < 64; i++) await accept(`127.0.0.${n}`);
+  assert.equal(busy.inFlight, 256);
+  await assert.rejects((await accept('127.0.0.10')).accepted, { code: 'TLS_HANDSHAKE' });
+  fake.advance(10_000);
+  while (busy.inFlight > 0) await nextTurn();
+  const late = await accept('127.0.0.9');
+  const again = connectTls(near.at(-1) as net.Socket, apiCert, [web], { clock });
+  assert.equal((await again).peer.id, web);
+  await late.accepted;
+  for (const s of near) s.destroy();
 });
 
 /** A raw TLS client with options of its own; the code with which the acceptor refused it. */

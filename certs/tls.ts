@@ -70,6 +70,8 @@ export interface AcceptorOptions extends TlsOptions {
 const handshakeLimitMs = 10_000;
 /** Handshakes one acceptor works on at a time; what comes beyond is shed (T10). */
 const maxHandshakes = 256;
+/** Of them, those of one address, so that nobody keeps the others out by beginning and leaving (T10, T11). */
+const maxHandshakesOfOne = 64;
 
 const common = {
   minVersion: 'TLSv1.3',
@@ -110,6 +112,8 @@ export class TlsAcceptor {
   readonly #options: AcceptorOptions;
   #cert: WorkloadCert;
   #inFlight = 0;
+  /** Address → handshakes begun from it. */
+  readonly #from = new Map<string, number>();
   /** The attempt whose stream closed last: Node tells the reason right after, without our context. */
   #closing: Attempt | undefined;
 
@@ -155,11 +159,16 @@ export class TlsAcceptor {
    */
   async accept(stream: Duplex): Promise<Secured> {
     stream.on('error', ignore);
-    if (this.#inFlight >= maxHandshakes) {
+    const from = addressOf(stream);
+    const ofIt = (this.#from.get(from) ?? 0) + 1;
+    const fromOne = from !== '' && ofIt > maxHandshakesOfOne;
+    if (fromOne || this.#inFlight >= maxHandshakes) {
       stream.destroy();
-      throw new MeshError('TLS_HANDSHAKE', { detail: 'too many handshakes at once' });
+      const whose = fromOne ? ' of one address' : '';
+      throw new MeshError('TLS_HANDSHAKE', { detail: `too many handshakes at once${whose}` });
     }
     this.#inFlight++;
+    this.#from.set(from, ofIt);
     const cert = this.#cert;
     try {
       const socket = await this.#handshake(stream);
@@ -175,6 +184,9 @@ export class TlsAcceptor {
       throw error;
     } finally {
       this.#inFlight--;
+      const left = (this.#from.get(from) ?? 1) - 1;
+      if (left > 0) this.#from.set(from, left);
+      else this.#from.delete(from);
     }
   }
 
@@ -353,6 +365,10 @@ function entryOf(c: CertificateFacts): ChainEntry {
     ...(id !== undefined && { id: printable(id) }),
   };
 }
+
+/** Empty where the stream is no socket. */
+const addressOf = (stream: Duplex): string =>
+  'remoteAddress' in stream && typeof stream.remoteAddress === 'string' ? stream.remoteAddress : '';
 
 function ignore(): void {
   // Whoever owns the stream hears of its end by 'close'; an error without a listener ends the process.

@@ -54,9 +54,9 @@ async function certOf(
 }
 
 const attacker = 'spiffe://cluster.local/ns/shop/sa/attacker' as SpiffeId;
-const dial = (): Promise<net.Socket> =>
+const dial = (from = at(66)): Promise<net.Socket> =>
   new Promise((resolve, reject) => {
-    const socket = net.connect({ host: server, port: 15008, localAddress: at(66) });
+    const socket = net.connect({ host: server, port: 15008, localAddress: from });
     socket.once('error', reject);
     socket.once('connect', () => {
       socket.off('error', reject);
@@ -119,7 +119,7 @@ for (const [name, bytes] of [
 }
 
 test('T11: many half-open handshakes do not stop a good one', async () => {
-  const silent = await Promise.all(Array.from({ length: 100 }, dial));
+  const silent = await Promise.all(Array.from({ length: 100 }, () => dial(at(67))));
   const h2 = await session();
   assert.equal((await ask(h2, connect(`${server}:8080`))).status, 200);
   h2.destroy();
@@ -156,6 +156,57 @@ test('C1–C5: requests that are not ours get their status and reason', async ()
   await expect(connect('nobody.example:80'), 503, 'UNKNOWN_HOSTNAME');
   await expect(connect(`${server}:9`), 503, 'APP_UNREACHABLE');
   h2.destroy();
+});
+
+test('M26 by HBONE only the pod’s own ports are reached, not the proxy’s and nobody’s loopback', async () => {
+  const { port } = mesh.ztunnel.addresses.admin;
+  const h2 = await session();
+  for (const host of ['127.0.0.1', '[::1]', 'localhost', '[::ffff:127.0.0.1]', '0.0.0.0']) {
+    for (const p of [port, 15000, 15020, 15021]) {
+      const { status } = await ask(h2, connect(`${host}:${p}`));
+      assert.ok(status === 400 || status === 503, `${host}:${p}: ${status}`);
+    }
+  }
+  // At the pod's address nobody serves them: they are the proxy's, on its own node.
+  for (const p of [15000, 15020, 15021])
+    assert.equal((await ask(h2, connect(`${server}:${p}`))).reason, 'APP_UNREACHABLE');
+  for (const p of [15001, 15006, 15008, 15080])
+    assert.equal((await ask(h2, connect(`${server}:${p}`))).reason, 'RECURSIVE_CALL');
+  // An ordinary port of the address the tunnel arrived on, though it is a loopback address here.
+  assert.equal((await ask(h2, connect(`${server}:8080`))).status, 200);
+  h2.destroy();
+});
+
+test('C13 a tunnel inside a tunnel that leads back to the node ends at the second pass', async () => {
+  // An application of ours that carries what it gets to the pod's own tunnel port: the way into a loop.
+  const relay = net.createServer((socket) => {
+    const on = net.connect({ host: server, port: 15008, localAddress: at(68) });
+    for (const s of [socket, on]) s.on('error', () => {});
+    socket.pipe(on).pipe(socket);
+    socket.on('close', () => on.destroy());
+    on.on('close', () => socket.destroy());
+  });
+  await new Promise<void>((resolve) => relay.listen(8090, server, resolve));
+  try {
+    const outer = await session();
+    // Straight back: refused at once.
+    assert.equal((await ask(outer, connect(`${server}:15008`))).reason, 'RECURSIVE_CALL');
+    const stream = outer.request(connect(`${server}:8090`), { endStream: false });
+    await new Promise((resolve) => stream.once('response', resolve));
+    const cert = await certOf(mesh.ca, attacker, mesh.ca.material.rootPem);
+    const inner = await connectTls(stream, cert, [web], { clock: systemClock });
+    const again = http2.connect('http://x', { createConnection: () => inner.stream as never });
+    again.on('error', () => {});
+    for (const p of [15001, 15006, 15008])
+      assert.deepEqual(await ask(again, connect(`${server}:${p}`)), {
+        status: 503,
+        reason: 'RECURSIVE_CALL',
+      });
+    again.destroy();
+    outer.destroy();
+  } finally {
+    relay.close();
+  }
 });
 
 test('C11 C12: forged and broken headers change nothing', async () => {

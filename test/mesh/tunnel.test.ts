@@ -67,6 +67,53 @@ test('F25 a reset by the server app reaches the client app as a reset', async ()
   assert.equal(await call.ended, 'ECONNRESET');
 });
 
+test('Z20 M31 a connection is counted at once as opened and at its end as closed, with all its labels', async () => {
+  const counts = async (what: string): Promise<readonly string[]> =>
+    (await mesh.scrape())
+      .split('\n')
+      .filter((l) => l.startsWith(`istio_tcp_connections_${what}_total{`) && l.includes(vip80));
+  const vip80 = 'destination_service="server.shop.svc.cluster.local"';
+  const sum = (lines: readonly string[]): number =>
+    lines.reduce((n, l) => n + Number(l.split('} ')[1]), 0);
+  const opened = sum(await counts('opened'));
+  const closed = sum(await counts('closed'));
+  const call = await callFrom(client, vip, 80);
+  call.socket.write('a');
+  await eventually(() => call.text() === 'a', 'the echo');
+  assert.equal(sum(await counts('opened')), opened + 2);
+  assert.equal(sum(await counts('closed')), closed);
+  call.socket.end();
+  await call.ended;
+  await eventually(async () => sum(await counts('closed')) === closed + 2, 'both ends closed');
+  const lines = await counts('closed');
+  for (const reporter of ['source', 'destination']) {
+    const line = lines.find((l) => l.includes(`reporter="${reporter}"`)) ?? '';
+    for (const label of [
+      'source_workload="client"',
+      'source_canonical_service="client"',
+      'source_canonical_revision="v1"',
+      'source_workload_namespace="shop"',
+      'source_principal="spiffe://cluster.local/ns/shop/sa/client"',
+      'source_app="client"',
+      'source_cluster="Kubernetes"',
+      'destination_service="server.shop.svc.cluster.local"',
+      'destination_service_namespace="shop"',
+      'destination_service_name="server"',
+      'destination_workload="server"',
+      'destination_canonical_service="server"',
+      'destination_canonical_revision="v1"',
+      'destination_workload_namespace="shop"',
+      'destination_principal="spiffe://cluster.local/ns/shop/sa/server"',
+      'destination_app="server"',
+      'destination_cluster="Kubernetes"',
+      'request_protocol="tcp"',
+      'response_flags="-"',
+      'connection_security_policy="mutual_tls"',
+    ])
+      assert.ok(line.includes(label), `${label} in ${line}`);
+  }
+});
+
 test('Z8: the second connection to the same peer uses the tunnel of the first', async () => {
   for (let i = 0; i < 2; i++) {
     const call = await callFrom(client, server);
