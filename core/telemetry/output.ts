@@ -30,13 +30,27 @@ function gathered(
   };
 }
 
-/** A reader that stalls stalls the process: no line is lost. */
-function waiting(): (line: string) => void {
-  const write = (text: string): void => {
-    if (text !== '') process.stdout.write(text);
-  };
-  return gathered(write, write);
+const sleeper = new Int32Array(new SharedArrayBuffer(4));
+
+/** All of it, however long the reader takes; nothing once the reader has gone. */
+function writeAll(text: string): void {
+  const bytes = Buffer.from(text);
+  for (let at = 0; at < bytes.length; ) {
+    try {
+      at += writeSync(1, bytes, at);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') return;
+      // Somebody made the pipe non-blocking.
+      Atomics.wait(sleeper, 0, 0, 5);
+    }
+  }
 }
+
+/**
+ * A reader that stalls stalls the process: no line is lost. `process.stdout` would not do: it keeps what a
+ * pipe does not take in memory without limit, and an exit throws it away.
+ */
+const waiting = (): ((line: string) => void) => gathered(writeAll, writeAll);
 
 /** A reader that stalls loses lines: `caughtUp` is told how many once it reads again. */
 function dropping(caughtUp: (lines: number) => void): (line: string) => void {
