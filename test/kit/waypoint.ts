@@ -129,12 +129,13 @@ export async function startTestIngress(
 export async function startTestWaypoint(
   address: string,
   env: Record<string, string> = {},
+  given?: CertificateAuthority,
 ): Promise<TestWaypoint> {
   const clock = systemClock;
   const { waypoint, ca, feed, metrics, lines, configure, forget } = await startProgram(
     address,
     env,
-    undefined,
+    given,
   );
   await waypoint.ready;
   const certs = new CertManager({

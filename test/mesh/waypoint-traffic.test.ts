@@ -222,7 +222,7 @@ describe('circuit breakers', () => {
     ['http1MaxPendingRequests, at one connection', { maxConnections: 1, maxPending: 1 }],
   ];
   for (const [name, traffic] of rows) {
-    test(`${name}: 503 overflow, x-envoy-overloaded, and room again afterwards`, async () => {
+    test(`F34 ${name}: 503 overflow, x-envoy-overloaded, and room again afterwards`, async () => {
       waiting.length = 0;
       w.configure('slow', { ports: [plain], clusters: [cluster('slow', traffic)] });
       const first = ask(4);

@@ -294,7 +294,7 @@ describe('waypoint', () => {
     assert.ok(v2 <= 28, `${v2} of 100 went to v2`);
   });
 
-  test('bound to a waypoint that is not there: refused while a policy would be skipped', async () => {
+  test('F32 bound to a waypoint that is not there: refused while a policy would be skipped', async () => {
     const details = ['http://details:9080/details/0', '-o', '/dev/null', '-w', '%{http_code}'];
     const bind = (labels: object, annotations: object): Promise<unknown> =>
       s.world.kube.patch(
