@@ -156,7 +156,7 @@ class Pipeline {
   #watch(
     kind: Kind | GatewayKind,
     resource: Resource,
-    query?: { readonly fieldSelector: string },
+    query?: { readonly fieldSelector?: string; readonly labelSelector?: string },
   ): void {
     const handlers: WatchHandlers = {
       event: (type, object) => {

@@ -96,8 +96,7 @@ export async function connectKube(options: KubeOptions): Promise<KubeClient> {
     },
     watch(r, handlers, q) {
       const makeWatch = (c: typeof config): InstanceType<typeof k8s.Watch> => new k8s.Watch(c);
-      const { fieldSelector, namespace } = q ?? {};
-      const deps = { config, makeWatch, rest, clock, random, log, fieldSelector, namespace };
+      const deps = { config, makeWatch, rest, clock, random, log, ...q };
       const w = new ResourceWatch(deps, r, handlers);
       return () => w.stop();
     },

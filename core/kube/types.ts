@@ -63,6 +63,13 @@ export const resources = {
   secrets: make('', 'v1', 'secrets', 'Secret'),
   events: make('', 'v1', 'events', 'Event'),
   deployments: make('apps', 'v1', 'deployments', 'Deployment'),
+  horizontalPodAutoscalers: make(
+    'autoscaling',
+    'v2',
+    'horizontalpodautoscalers',
+    'HorizontalPodAutoscaler',
+  ),
+  podDisruptionBudgets: make('policy', 'v1', 'poddisruptionbudgets', 'PodDisruptionBudget'),
   replicaSets: make('apps', 'v1', 'replicasets', 'ReplicaSet'),
   daemonSets: make('apps', 'v1', 'daemonsets', 'DaemonSet'),
   endpointSlices: make('discovery.k8s.io', 'v1', 'endpointslices', 'EndpointSlice'),
@@ -175,7 +182,7 @@ export interface KubeClient {
   watch(
     r: Resource,
     handlers: WatchHandlers,
-    query?: { fieldSelector?: string; namespace?: string },
+    query?: { fieldSelector?: string; labelSelector?: string; namespace?: string },
   ): () => void;
   /** A connection to a port of a pod, through the API server. */
   dialPod(namespace: string, pod: string, port: number): Promise<Duplex>;

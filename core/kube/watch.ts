@@ -24,6 +24,7 @@ export interface WatchDeps {
   readonly log: Log;
   /** Narrows list and watch to some objects. */
   readonly fieldSelector?: string | undefined;
+  readonly labelSelector?: string | undefined;
   /** Absent = all namespaces. */
   readonly namespace?: string | undefined;
 }
@@ -62,8 +63,11 @@ export class ResourceWatch {
     if (this.#stopped) return;
     let list: { items?: KubeObject[]; metadata?: { resourceVersion?: string } };
     try {
-      const { fieldSelector } = this.#d;
-      const query = fieldSelector ? `?fieldSelector=${encodeURIComponent(fieldSelector)}` : '';
+      const { fieldSelector, labelSelector } = this.#d;
+      const selectors = Object.entries({ fieldSelector, labelSelector }).flatMap(([k, v]) =>
+        v ? [`${k}=${encodeURIComponent(v)}`] : [],
+      );
+      const query = selectors.length > 0 ? `?${selectors.join('&')}` : '';
       list = (await this.#d.rest.json(
         'GET',
         resourcePath(this.#r, this.#d.namespace) + query,
@@ -129,6 +133,7 @@ export class ResourceWatch {
         resourceVersion: this.#version,
         allowWatchBookmarks: true,
         fieldSelector: this.#d.fieldSelector,
+        labelSelector: this.#d.labelSelector,
       },
       (phase, object: KubeObject) => {
         if (!this.#stopped && this.#take(phase, object) === 'expired') {

@@ -14,6 +14,8 @@ import { keySources } from './authentication.ts';
 import { authenticationStatus } from './authentication-status.ts';
 import { KeySets } from '../keys/key-sets.ts';
 import { meshConfigName } from './mesh-config.ts';
+import { ParameterWatches } from './parameter-watches.ts';
+import { classDefaultsLabel } from './parameters.ts';
 import { pluginsConfigName } from './plugins.ts';
 import { rateLimitStatus } from './rate-limit-status.ts';
 import type { World } from './binding.ts';
@@ -39,7 +41,7 @@ import { GatewayStatusWriter } from './writer.ts';
 export const watchedGatewayKinds: readonly (readonly [
   GatewayKind,
   Resource,
-  { readonly fieldSelector: string }?,
+  { readonly fieldSelector?: string; readonly labelSelector?: string }?,
 ])[] = [
   ['GatewayClass', resources.gatewayClasses],
   ['Gateway', resources.gateways],
@@ -54,6 +56,7 @@ export const watchedGatewayKinds: readonly (readonly [
   ['RequestAuthentication', resources.requestAuthentications],
   ['RateLimitPolicy', resources.rateLimitPolicies],
   ['PluginSet', resources.configMaps, { fieldSelector: `metadata.name=${pluginsConfigName}` }],
+  ['ClassDefaults', resources.configMaps, { labelSelector: classDefaultsLabel }],
   ['MeshConfig', resources.configMaps, { fieldSelector: `metadata.name=${meshConfigName}` }],
 ];
 
@@ -82,6 +85,7 @@ export class GatewayController {
   readonly #state = new GatewayState();
   readonly #world: World;
   readonly #deployer: Deployer;
+  readonly #parameters: ParameterWatches;
   readonly #status: GatewayStatusWriter;
   readonly #keys: KeySets;
   readonly #served = new Set<GatewayKind>();
@@ -98,6 +102,7 @@ export class GatewayController {
       keys: (source) => this.#keys.lookup(source),
     };
     this.#deployer = new Deployer({ ...o, gateways: this.#state });
+    this.#parameters = new ParameterWatches({ ...o, gateways: this.#state });
     this.#status = new GatewayStatusWriter(o.kube, o.clock, o.log);
   }
 
@@ -112,6 +117,7 @@ export class GatewayController {
   stop(): void {
     this.#keys.stop();
     this.#deployer.stop();
+    this.#parameters.stop();
     this.#status.stop();
   }
 
@@ -209,6 +215,7 @@ export class GatewayController {
   reconcile(): void {
     const { cluster } = this.#o;
     const world = this.#world;
+    this.#parameters.settle();
     for (const g of this.#state.gateways.values()) {
       this.#deployer.want(g);
       this.#want(resources.gateways, g, (now) => {

@@ -20,6 +20,9 @@ export interface Desired {
   readonly serviceAccount: KubeObject;
   readonly deployment: KubeObject;
   readonly service: KubeObject;
+  /** These two only where parameters ask for them. */
+  readonly horizontalPodAutoscaler?: KubeObject | undefined;
+  readonly podDisruptionBudget?: KubeObject | undefined;
 }
 
 type Json = Record<string, unknown>;

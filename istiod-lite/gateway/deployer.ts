@@ -1,5 +1,6 @@
 // Carries out deploy-plan.ts: applies what a Gateway needs whenever it differs from what was applied last or
-// somebody else has changed it. Deletion is the garbage collector's, by owner references.
+// somebody else has changed it. Deletion is the garbage collector's, by owner references; an autoscaler or a budget that is
+// not asked for any more is taken away here.
 import type { Clock, Log } from '../../core/base/index.ts';
 import {
   type KubeClient,
@@ -9,7 +10,8 @@ import {
   resources,
 } from '../../core/kube/index.ts';
 import type { MeshSettings } from '../translate/index.ts';
-import { type Desired, isOurs, planDeployment, type Template } from './deploy-plan.ts';
+import { type Desired, isOurs, type Template } from './deploy-plan.ts';
+import { planGateway } from './deploy-plans.ts';
 import type { GatewayState } from './gateway-state.ts';
 import { fieldManager } from './names.ts';
 import type { GatewayFacts } from './objects.ts';
@@ -20,7 +22,19 @@ const parts: readonly (readonly [keyof Desired, Resource])[] = [
   ['serviceAccount', resources.serviceAccounts],
   ['deployment', resources.deployments],
   ['service', resources.services],
+  ['horizontalPodAutoscaler', resources.horizontalPodAutoscalers],
+  ['podDisruptionBudget', resources.podDisruptionBudgets],
 ];
+
+const watched = [
+  resources.deployments,
+  resources.serviceAccounts,
+  resources.horizontalPodAutoscalers,
+  resources.podDisruptionBudgets,
+];
+
+const keyOf = (resource: Resource, o: KubeObject): string =>
+  `${resource.plural}/${o.metadata.namespace ?? ''}/${o.metadata.name}`;
 
 export class Deployer {
   readonly #kube: KubeClient;
@@ -29,6 +43,7 @@ export class Deployer {
   readonly #template: Template;
   readonly #clock: Clock;
   readonly #log: Log;
+  readonly #changed: () => void;
   readonly #busy = new Set<string>();
   /** `plural/namespace/name` → the text applied last. */
   readonly #applied = new Map<string, string>();
@@ -42,6 +57,8 @@ export class Deployer {
     template: Template;
     clock: Clock;
     log: Log;
+    /** Something is there that was not known: `want` is to be called again. */
+    changed: () => void;
   }) {
     this.#kube = o.kube;
     this.#gateways = o.gateways;
@@ -49,11 +66,12 @@ export class Deployer {
     this.#template = o.template;
     this.#clock = o.clock;
     this.#log = o.log;
+    this.#changed = o.changed;
   }
 
   /** Watches what was made, so that it can be put right. */
   start(): void {
-    for (const resource of [resources.deployments, resources.serviceAccounts]) {
+    for (const resource of watched) {
       const stop = this.#kube.watch(resource, {
         event: (type, o) => this.#seen(resource, type, o),
         synced: () => {},
@@ -74,10 +92,16 @@ export class Deployer {
   }
 
   readonly #generations = new Map<string, number>();
+  /** What there is of ours, as far as it is watched. */
+  readonly #existing = new Set<string>();
 
   #seen(resource: Resource, type: string, o: KubeObject): void {
     if (!isOurs(o)) return;
-    const key = `${resource.plural}/${o.metadata.namespace ?? ''}/${o.metadata.name}`;
+    const key = keyOf(resource, o);
+    if (type === 'DELETED') this.#existing.delete(key);
+    else this.#existing.add(key);
+    // Maybe left over from another time: whoever leads looks.
+    if (type === 'ADDED' && !this.#applied.has(key)) this.#changed();
     const generation = o.metadata.generation ?? 0;
     const known = this.#generations.get(key);
     const differs = type === 'DELETED' || (known !== undefined && generation > known);
@@ -112,40 +136,55 @@ export class Deployer {
 
   #desired(key: string): Desired | undefined {
     const g = this.#gateways.gateways.get(key);
-    return g && planDeployment(g, this.#gateways.controllerOf(g), this.#template, this.#settings);
+    const plan = g && planGateway(this.#gateways, g, this.#template, this.#settings);
+    return plan === undefined || plan === 'pending' || plan.fault !== undefined
+      ? undefined
+      : plan.desired;
   }
 
   #isDone(desired: Desired): boolean {
     return parts.every(([part, resource]) => {
       const o = desired[part];
-      return this.#applied.get(this.#keyOf(resource, o)) === JSON.stringify(o);
+      return o
+        ? this.#applied.get(keyOf(resource, o)) === JSON.stringify(o)
+        : !this.#existing.has(keyOf(resource, desired.deployment));
     });
-  }
-
-  #keyOf(resource: Resource, o: KubeObject): string {
-    return `${resource.plural}/${o.metadata.namespace ?? ''}/${o.metadata.name}`;
   }
 
   async #apply(desired: Desired): Promise<void> {
     for (const [part, resource] of parts) {
       const o = desired[part];
-      const key = this.#keyOf(resource, o);
-      const text = JSON.stringify(o);
-      if (this.#applied.get(key) === text) continue;
-      const { namespace, name } = o.metadata;
-      const existing = await this.#kube.get(resource, namespace, name);
-      if (existing && !isOurs(existing)) {
-        this.#log.warn('an object that is not ours is left alone', { object: key });
-      } else {
-        const made = await this.#kube.patch(resource, namespace, name, o, {
-          kind: 'apply',
-          fieldManager,
-          force: true,
-        });
-        this.#generations.set(key, made.metadata.generation ?? 0);
-      }
-      this.#applied.set(key, text);
+      if (o) await this.#applyOne(resource, o);
+      else await this.#remove(resource, desired.deployment);
     }
+  }
+
+  async #applyOne(resource: Resource, o: KubeObject): Promise<void> {
+    const key = keyOf(resource, o);
+    const text = JSON.stringify(o);
+    if (this.#applied.get(key) === text) return;
+    const { namespace, name } = o.metadata;
+    const existing = await this.#kube.get(resource, namespace, name);
+    if (existing && !isOurs(existing)) {
+      this.#log.warn('an object that is not ours is left alone', { object: key });
+    } else {
+      const made = await this.#kube.patch(resource, namespace, name, o, {
+        kind: 'apply',
+        fieldManager,
+        force: true,
+      });
+      this.#generations.set(key, made.metadata.generation ?? 0);
+    }
+    this.#applied.set(key, text);
+  }
+
+  /** Of the name that all parts have. */
+  async #remove(resource: Resource, { metadata }: KubeObject): Promise<void> {
+    const key = keyOf(resource, { metadata });
+    if (!this.#existing.has(key)) return;
+    await this.#kube.remove(resource, metadata.namespace, metadata.name);
+    this.#existing.delete(key);
+    this.#applied.delete(key);
   }
 }
 

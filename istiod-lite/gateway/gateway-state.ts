@@ -10,6 +10,7 @@ import {
   type Touched,
 } from '../cluster/index.ts';
 import { readRequestAuthentication, type RequestAuthenticationFacts } from './authentication.ts';
+import { type ParametersFacts, readParameters } from './parameters.ts';
 import { type PluginSetFacts, readPluginSet } from './plugins.ts';
 import { type RateLimitFacts, readRateLimitPolicy } from './rate-limits.ts';
 import { type MeshConfigFacts, noMeshConfig, readMeshConfig } from './mesh-config.ts';
@@ -40,6 +41,7 @@ export type GatewayKind =
   | 'MeshConfig'
   | 'RateLimitPolicy'
   | 'PluginSet'
+  | 'ClassDefaults'
   | RouteKind;
 
 const keyOf = (o: KubeObject): ObjectKey => `${o.metadata.namespace ?? ''}/${o.metadata.name}`;
@@ -62,6 +64,10 @@ export class GatewayState {
   readonly rateLimits = new Map<ObjectKey, RateLimitFacts>();
   readonly plugins = new Map<ObjectKey, PluginSetFacts>();
   readonly grants = new Map<ObjectKey, GrantFacts>();
+  /** What Gateways of a class are served by. */
+  readonly classDefaults = new Map<ObjectKey, ParametersFacts>();
+  /** What Gateways name themselves; see KnownParameters. */
+  readonly parameters = new Map<ObjectKey, ParametersFacts | undefined>();
   /** Of type kubernetes.io/tls. */
   readonly secrets = new Map<ObjectKey, SecretFacts>();
   meshConfig: MeshConfigFacts = noMeshConfig;
@@ -85,6 +91,9 @@ export class GatewayState {
         break;
       case 'MeshConfig':
         this.meshConfig = gone ? noMeshConfig : readMeshConfig(o, this.meshConfig);
+        break;
+      case 'ClassDefaults':
+        write(this.classDefaults, key, readParameters(o), gone);
         break;
       case 'RequestAuthentication':
         write(this.requestAuthentications, key, readRequestAuthentication(o), gone);

@@ -3,6 +3,7 @@
 import { hasEndpoint, hbonePort, type World } from './binding.ts';
 import { no, settle, type Wanted, yes } from './conditions.ts';
 import { generatedName, isManual, isWaypoint } from './deploy-plan.ts';
+import { planGateway } from './deploy-plans.ts';
 import { attachedTo, gatewayGroup, isIngress, isServed, listenersOf } from './listeners.ts';
 import { type ClassSpec, specOfController } from './names.ts';
 import type { GatewayFacts, ListenerFacts } from './objects.ts';
@@ -126,12 +127,12 @@ function listenerStatus(g: GatewayFacts, r: ListenerReport, now: string) {
   };
 }
 
-function accepted(g: GatewayFacts, reports: readonly ListenerReport[], judged: boolean): Wanted {
-  const p = g.parametersRef;
-  if (p && !((p.group === '' || p.group === 'core') && p.kind === 'ConfigMap')) {
-    const text = `Unsupported parametersRef group/kind ${p.group}/${p.kind}, only ConfigMap is supported`;
-    return no('Accepted', 'InvalidParameters', text);
-  }
+function accepted(
+  reports: readonly ListenerReport[],
+  judged: boolean,
+  fault: string | undefined,
+): Wanted {
+  if (fault !== undefined) return no('Accepted', 'InvalidParameters', fault);
   const bad = judged ? reports.filter((r) => !r.served).length : 0;
   if (bad > 0 && bad === reports.length) {
     return no('Accepted', 'ListenersNotValid', "None of the Gateway's listeners are valid");
@@ -144,10 +145,13 @@ function accepted(g: GatewayFacts, reports: readonly ListenerReport[], judged: b
 export function gatewayStatus(world: World, g: GatewayFacts, now: string): object | undefined {
   const spec = specOfController(world.gateways.controllerOf(g));
   if (!spec) return undefined;
+  const planned = planGateway(world.gateways, g, {}, world.settings);
+  // Not known yet: it is looked at again.
+  if (planned === 'pending') return undefined;
   const ingress = isIngress(world, g);
   const reports = ingress ? ingressListeners(world, g) : g.listeners.map(waypointListener);
   const { condition, addresses: found } = programmed(world, g, spec);
-  const wanted = [accepted(g, reports, ingress), condition];
+  const wanted = [accepted(reports, ingress, planned?.fault), condition];
   const conditions = settle(g.status.conditions, wanted, g.generation, now);
   const listeners = reports.map((r) => listenerStatus(g, r, now));
   const give = found ?? g.status.addresses;

@@ -121,6 +121,8 @@ const kindsMade = [
   resources.deployments,
   resources.services,
   resources.serviceAccounts,
+  resources.horizontalPodAutoscalers,
+  resources.podDisruptionBudgets,
 ];
 
 const day = 24 * 3600 * 1000;
@@ -266,6 +268,71 @@ for (const { kind, skip } of apiServers) {
         'and has its Service',
       );
       assert.equal(made.metadata.ownerReferences?.[0]?.kind, 'Gateway');
+    });
+
+    test('what a Gateway names as its parameters: an autoscaler and a budget come, follow, and go', async () => {
+      const change = async (data: Record<string, string | null>): Promise<unknown> =>
+        api.kube.patch(resources.configMaps, 'shop', 'params', { data }, { kind: 'merge' });
+      const own = async (): Promise<KubeObject | undefined> =>
+        api.kube.get(resources.gateways, 'shop', 'waypoint');
+      const accepted = async (): Promise<string> => {
+        const status = (await own())?.['status'] as
+          | { conditions?: { type: string; reason: string; message: string }[] }
+          | undefined;
+        const found = status?.conditions?.find((c) => c.type === 'Accepted');
+        return `${found?.reason} ${found?.message}`;
+      };
+      const specs = async (r: Resource): Promise<string> =>
+        JSON.stringify((await api.kube.get(r, 'shop', 'waypoint'))?.['spec'] ?? null);
+      const { horizontalPodAutoscalers: hpa, podDisruptionBudgets: pdb, deployments } = resources;
+      const refer = async (parametersRef: object | null): Promise<unknown> =>
+        api.kube.patch(
+          resources.gateways,
+          'shop',
+          'waypoint',
+          { spec: { infrastructure: { parametersRef } } },
+          { kind: 'merge' },
+        );
+
+      await refer({ group: '', kind: 'ConfigMap', name: 'params' });
+      await eventually(
+        async () => (await accepted()).includes('params does not exist'),
+        'it is missed',
+      );
+      await api.kube.create(resources.configMaps, {
+        metadata: { name: 'params', namespace: 'shop' },
+        data: {
+          horizontalPodAutoscaler: 'spec: {minReplicas: 2, maxReplicas: 5}',
+          podDisruptionBudget: 'spec: {minAvailable: 1}',
+          deployment: 'spec: {minReadySeconds: 3}',
+        },
+      });
+      await eventually(async () => /"maxReplicas":5/.test(await specs(hpa)), 'an autoscaler');
+      await eventually(async () => /"minAvailable":1/.test(await specs(pdb)), 'a budget');
+      await eventually(async () => /"minReadySeconds":3/.test(await specs(deployments)), 'both');
+      await eventually(async () => (await accepted()).startsWith('Accepted'), 'it is accepted');
+
+      await api.kube.remove(hpa, 'shop', 'waypoint');
+      await eventually(async () => /"maxReplicas":5/.test(await specs(hpa)), 'it is put back');
+      await change({
+        horizontalPodAutoscaler: 'spec: {maxReplicas: 7}',
+        podDisruptionBudget: null,
+      });
+      await eventually(async () => /"maxReplicas":7/.test(await specs(hpa)), 'it follows');
+      await eventually(async () => (await specs(pdb)) === 'null', 'the budget is gone');
+
+      await change({ service: 'kind: Ingress' });
+      await eventually(
+        async () =>
+          (await accepted()) ===
+          'InvalidParameters ConfigMap shop/params: key "service" must not change kind',
+        'it is told',
+      );
+      assert.match(await specs(hpa), /"maxReplicas":7/, 'and nothing else has changed');
+      await refer(null);
+      await api.kube.remove(resources.configMaps, 'shop', 'params');
+      await eventually(async () => (await specs(hpa)) === 'null', 'the autoscaler is gone');
+      await eventually(async () => (await accepted()).startsWith('Accepted'), 'all is well');
     });
 
     test('F46 a replica that goes is followed by the other', async () => {

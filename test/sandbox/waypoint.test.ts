@@ -515,6 +515,7 @@ describe('waypoint', () => {
     assert.ok(examples.length >= 4);
     for (const [i, yaml] of examples.entries()) await s.world.applyText(yaml, `example ${i}`);
     const kinds: Readonly<Record<string, Resource>> = {
+      Gateway: resources.gateways,
       HTTPRoute: resources.httpRoutes,
       DestinationRule: resources.destinationRules,
       VirtualService: resources.virtualServices,
@@ -531,6 +532,12 @@ describe('waypoint', () => {
         const found = conditionsOf(status.parents?.[0] ?? status);
         assert.equal(found['PartiallyInvalid'], undefined, `${kind} ${name}`);
         return found['Accepted'] === 'True';
+      });
+    }
+    for (const resource of [resources.horizontalPodAutoscalers, resources.podDisruptionBudgets]) {
+      await s.world.until(`its ${resource.kind}`, 10_000, async () => {
+        const made = await s.world.kube.get(resource, 'default', 'waypoint');
+        return made?.metadata.ownerReferences?.[0]?.kind === 'Gateway';
       });
     }
     for (const line of blocks('sh').join('').trim().split('\n')) {
@@ -559,7 +566,7 @@ describe('waypoint', () => {
         (r) => r.exec(yaml)?.[1] ?? '',
       );
       const resource = kinds[kind];
-      if (resource) await s.world.kube.remove(resource, 'default', name);
+      if (resource && kind !== 'Gateway') await s.world.kube.remove(resource, 'default', name);
     }
   });
 
