@@ -4,6 +4,9 @@ import { test } from 'node:test';
 import type { Command } from 'commander';
 import { complete } from './commands/completion.ts';
 import { runStory } from './demo/runner.ts';
+import { KubeError } from '../core/kube/index.ts';
+import { noKubeconfig } from './connect.ts';
+import { errorLine } from './errors.ts';
 import { printTable, readFormat } from './output.ts';
 import { buildProgram } from './program.ts';
 import { parseReference } from './refs.ts';
@@ -22,6 +25,46 @@ for (const [text, expected] of references) {
 for (const text of ['job/a', 'pod/', 'pod/a/b', '/a']) {
   test(`no reference: ${text}`, () => assert.throws(() => parseReference(text, 'ns')));
 }
+
+test('no kubeconfig: what is missing is named, and what to do', () => {
+  const said = (env: Record<string, string>, ...files: string[]): string =>
+    noKubeconfig(env, (file) => files.includes(file)) ?? '';
+  const fresh = { HOME: '/h' };
+  assert.match(said(fresh), /no kubeconfig and no sandbox.*-c.*ambientctl sandbox up --detach/);
+  assert.equal(said(fresh, '/h/.kube/config'), '');
+  assert.equal(said(fresh, '/var/run/secrets/kubernetes.io/serviceaccount/token'), '');
+  const both = { HOME: '/h', KUBECONFIG: '/a:/b' };
+  assert.equal(said(both, '/a', '/b'), '');
+  assert.match(said(both, '/a', '/h/.kube/config'), /KUBECONFIG names \/b, .*unset/);
+});
+
+test('an error of the command line says where help is; an unreachable server, what to look at', async () => {
+  const program = await buildProgram();
+  let text = '';
+  const say = (c: Command): void => {
+    c.configureOutput({
+      writeErr: (part) => {
+        text += part;
+      },
+    });
+    c.commands.forEach(say);
+  };
+  say(program);
+  await assert.rejects(
+    program.parseAsync(['node', 'ambientctl', 'waypoint', 'list', '--nonsense']),
+  );
+  assert.match(
+    text,
+    /^Error: unknown option '--nonsense'\nsee: ambientctl waypoint list --help\n$/,
+  );
+  const refused = new KubeError(
+    0,
+    'Unreachable',
+    'cannot reach the API server at https://h:1: ECONNREFUSED',
+  );
+  assert.match(errorLine(refused), /^Error: cannot reach [^\n]*\nis it running\?.*sandbox status/);
+  assert.equal(errorLine(new Error('x')), 'Error: x\n');
+});
 
 test('tables have no trailing spaces and align', () => {
   assert.equal(

@@ -9,7 +9,11 @@ export class CliError extends Error {
   }
 }
 
-/** The line for any error that ends a command. */
+/** The line for any error that ends a command; another says what to do where that is not plain. */
 export function errorLine(error: unknown): string {
-  return `Error: ${error instanceof Error ? error.message : String(error)}\n`;
+  if (!(error instanceof Error)) return `Error: ${String(error)}\n`;
+  const unreachable = (error as { reason?: unknown }).reason === 'Unreachable';
+  const hint =
+    'is it running? A sandbox: ambientctl sandbox status. Another cluster: -c FILE, --context NAME\n';
+  return `Error: ${error.message}\n${unreachable ? hint : ''}`;
 }

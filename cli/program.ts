@@ -83,17 +83,18 @@ export async function buildProgram(words: readonly string[] = []): Promise<Comma
   const [completion, hidden] = completionCommands(program);
   if (completion) program.addCommand(completion);
   if (hidden) program.addCommand(hidden, { hidden: true });
-  withGlobals(program, program);
+  withGlobals(program, program, program.name());
   return program;
 }
 
 /** Errors go through main.ts: one line on stderr and an exit code, never a stack. */
-function withGlobals(command: Command, program: Command): void {
+function withGlobals(command: Command, program: Command, path: string): void {
+  command.showHelpAfterError(`see: ${path} --help`);
   command.exitOverride();
   command.configureOutput({
     outputError: (text, write) => write(text.replace(/^error:/, 'Error:')),
   });
-  for (const c of command.commands) withGlobals(c, program);
+  for (const c of command.commands) withGlobals(c, program, `${path} ${c.name()}`);
   if (command === program || command.commands.length > 0) return;
   // Istio's tools take these after the sub-command too.
   const taken = new Set(command.options.flatMap((o) => [o.short, o.long]));

@@ -1,4 +1,5 @@
 // `ambientctl sandbox`: a mesh on this machine, without a cluster.
+import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { Command } from 'commander';
 import { silentLog } from '../../core/base/index.ts';
@@ -163,6 +164,10 @@ function envCommand(): Command {
     .addHelpText('after', '\nExample:\n  eval "$(npx ambientctl sandbox env)"\n')
     .action((f: DirFlag) => {
       const dir = resolve(f.dir);
+      if (!existsSync(join(dir, 'kubeconfig')))
+        process.stderr.write(
+          `no sandbox is in ${dir} yet; start one with: ambientctl sandbox up --detach\n`,
+        );
       process.stdout.write(`export KUBECONFIG=${quote(join(dir, 'kubeconfig'))}\n`);
       process.stdout.write(`export PATH=${quote(join(dir, 'bin'))}:"$PATH"\n`);
     });
