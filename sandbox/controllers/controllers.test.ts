@@ -153,6 +153,43 @@ test('a namespace is emptied, then gone', async (t) => {
   assert.equal(store.list(keys.pods, { namespace: 'extra' }).items.length, 0);
 });
 
+test('a daemon that overlaps: the node is updated when the old pod goes, as kubectl rollout status waits for', async (t) => {
+  const { store } = await open(t);
+  const spec = (version: string) => ({
+    updateStrategy: { type: 'RollingUpdate', rollingUpdate: { maxSurge: 1, maxUnavailable: 0 } },
+    selector: { matchLabels: { app: 'agent' } },
+    template: {
+      metadata: { labels: { app: 'agent', version } },
+      spec: { containers: [{ name: 'c' }] },
+    },
+  });
+  const updated = (): unknown =>
+    (
+      store.get(keys.daemonSets, 'default', 'agent')?.['status'] as
+        | { updatedNumberScheduled: number }
+        | undefined
+    )?.updatedNumberScheduled;
+  store.create(keys.daemonSets, {
+    apiVersion: 'apps/v1',
+    kind: 'DaemonSet',
+    metadata: { name: 'agent', namespace: 'default' },
+    spec: spec('1'),
+  });
+  await settle();
+  makeReady(store);
+  await settle();
+  assert.equal(updated(), 1);
+  store.modify(keys.daemonSets, 'default', 'agent', (o) => {
+    o['spec'] = spec('2');
+  });
+  await settle();
+  assert.equal(store.list(keys.pods).items.length, 2);
+  assert.equal(updated(), 0);
+  makeReady(store);
+  await settle();
+  assert.equal(updated(), 1);
+});
+
 test('Recreate: the new pods come when the last old one is really gone, and not before', async (t) => {
   const { store } = await open(t);
   store.create(keys.deployments, {

@@ -173,7 +173,10 @@ export function daemonSetController({
       const count = (fits: (p: Pod) => boolean): number =>
         new Set(active.filter(fits).map((p) => p.spec.nodeName)).size;
       const ready = count(isReady);
-      const updated = count((p) => p.metadata.labels?.[daemonHashLabel] === hash);
+      // As Kubernetes counts: a node is updated when its old pod has gone, not while the two overlap.
+      const fresh = (p: Pod): boolean => p.metadata.labels?.[daemonHashLabel] === hash;
+      const behind = new Set(active.filter((p) => !fresh(p)).map((p) => p.spec.nodeName));
+      const updated = count((p) => fresh(p) && !behind.has(p.spec.nodeName));
       store.modify(
         keys.daemonSets,
         namespace,
