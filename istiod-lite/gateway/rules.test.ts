@@ -107,7 +107,7 @@ describe('which DestinationRule holds (waypoint-l7.md 5.1)', () => {
       [dr('a', { host: web.hostname }, { namespace: 'istio-system' })],
       'istio-system/a',
     ],
-    ['a third namespace never', [dr('a', { host: web.hostname }, { namespace: 'other' })], ''],
+    ['K11 a third namespace never', [dr('a', { host: web.hostname }, { namespace: 'other' })], ''],
     ['exported elsewhere only', [dr('a', { exportTo: ['other'] })], ''],
     ['exported here by name', [dr('a', { exportTo: ['client'] })], 'shop/a'],
     ['`.` is its own namespace', [dr('a', { exportTo: ['.'] })], ''],
@@ -372,7 +372,11 @@ describe('VirtualService (waypoint-l7.md 5.5)', () => {
     ['an HTTPRoute before all', [vs('a', one, {}, at(1)), route], 'shop/r'],
     ['for gateways only', [vs('a', one, { gateways: ['shop/edge'] })], ''],
     ['for the mesh too', [vs('a', one, { gateways: ['shop/edge', 'mesh'] })], 'shop/a'],
-    ['of another namespace', [vs('a', one, { hosts: [web.hostname] }, { namespace: 'other' })], ''],
+    [
+      'K11 of another namespace',
+      [vs('a', one, { hosts: [web.hostname] }, { namespace: 'other' })],
+      '',
+    ],
   ];
   for (const [name, objects, wanted] of rows) {
     test(`${name}: ${wanted || 'none'}`, () => assert.equal(holds(...objects), wanted));

@@ -2,6 +2,8 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { KubeObject } from '../../core/kube/index.ts';
+import { parseIp } from '../../core/base/index.ts';
+import { MeshState } from '../../core/model/index.ts';
 import { ClusterState, type EventType, type Kind, nothingTouched } from '../cluster/index.ts';
 import { type EntryStatus, planEntryStatuses, Translator } from './index.ts';
 
@@ -208,6 +210,36 @@ describe('hosts that change hands', () => {
     assert.deepEqual(step('Service', 'ADDED', kube), { given: ['web'], removed: [] });
     assert.deepEqual(step('Service', 'DELETED', kube), { given: ['mine'], removed: [] });
     assert.deepEqual(step('ServiceEntry', 'DELETED', other), { given: [], removed: [key] });
+  });
+
+  test('K11 an entry of another namespace takes neither host nor address from a Service, but for its own', () => {
+    const cluster = new ClusterState('istio-system');
+    const translator = new Translator(settings);
+    const mesh = new MeshState();
+    const add = (kind: Kind, o: KubeObject): void => {
+      const touched = nothingTouched();
+      cluster.apply(kind, 'ADDED', o, touched);
+      mesh.apply({ services: translator.translate(cluster, touched).services });
+    };
+    const evil = entry('evil', { hosts: [host, 'a.example.com'], addresses: ['10.9.0.1'] });
+    const theirs = { ...evil, metadata: { ...evil.metadata, namespace: 'evil' } };
+    const ip = parseIp('10.9.0.1');
+    assert.ok(ip);
+    for (const order of [
+      () => [add('ServiceEntry', theirs), add('Service', kube)],
+      () => [add('Service', kube), add('ServiceEntry', theirs)],
+    ]) {
+      order();
+      for (const namespace of ['shop', 'third', undefined]) {
+        const found = mesh.findAddress('', ip, namespace);
+        assert.equal(found?.kind === 'service' && found.service.namespace, 'shop');
+        assert.equal(mesh.serviceByHost(host, namespace)?.namespace, 'shop');
+      }
+      assert.equal(mesh.serviceByHost(host, 'evil')?.namespace, 'evil');
+      // What trespasses is its own namespace's alone, with all its hosts.
+      assert.equal(mesh.serviceByHost('a.example.com', 'third'), undefined);
+      assert.equal(mesh.serviceByHost('a.example.com', 'evil')?.namespace, 'evil');
+    }
   });
 
   test('an entry that goes while the Service has the host removes nothing', () => {

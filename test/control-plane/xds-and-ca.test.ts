@@ -138,7 +138,7 @@ spec: {mtls: {mode: STRICT}}`);
     assert.ok(feed.view.policy(key));
   });
 
-  test('a policy gets its status, and goes when it is deleted', async () => {
+  test('K35 a policy gets its status, and goes when it is deleted', async () => {
     await cluster.apply(`
 apiVersion: security.istio.io/v1
 kind: AuthorizationPolicy

@@ -315,7 +315,7 @@ describe('sandbox in namespaces, two nodes', { skip, timeout: 240_000 }, () => {
     assert.deepEqual(loop.failed, []);
   });
 
-  test('an upgrade to the next build fails no request: control plane, proxies, agents, waypoint', async () => {
+  test('F16 M25 an upgrade to the next build fails no request: control plane, proxies, agents, waypoint', async () => {
     await sandbox.world.applyText(waypoint, 'waypoint');
     await sandbox.world.until('the waypoint is bound', 30_000, async () => {
       const service = await sandbox.world.kube.get(resources.services, 'default', 'web');
