@@ -110,9 +110,21 @@ function target(url: string, host: string): { path: string; authority: string } 
   return { path: rest.startsWith('/') ? rest : `/${rest}`, authority: m[2] ?? '' };
 }
 
+/** A tunnel inside the tunnel is not to be had (waypoint-l7.md 8.4, 8.7); a port declared as TCP carries it as bytes. */
+function connectFault(coded: boolean, length: string | undefined): LocalReply {
+  if (coded) return bad(501, 'http1.invalid_transfer_encoding', 'Not Implemented');
+  if (length !== undefined && length !== '0') {
+    return bad(400, 'http1.content_length_not_allowed', 'Bad Request');
+  }
+  return bad(403, 'connect_rejected');
+}
+
 function readHead(req: IncomingMessage, upgrade: string | undefined): Read {
   const { headers, hosts } = fromRaw(req.rawHeaders);
-  const aim = target(req.url ?? '', hosts[0] ?? '');
+  const connects = req.method === 'CONNECT';
+  const aim = connects
+    ? { path: '', authority: req.url ?? '' }
+    : target(req.url ?? '', hosts[0] ?? '');
   const usable = 'path' in aim ? aim : { path: '/', authority: hosts[0] ?? '' };
   const cut = usable.path.indexOf('?');
   const coding = headers.filter(([n]) => n === 'transfer-encoding');
@@ -130,6 +142,7 @@ function readHead(req: IncomingMessage, upgrade: string | undefined): Read {
   if (req.httpVersion !== '1.1')
     return { head, fault: bad(426, 'low_version', 'Upgrade Required') };
   if (hosts.length > 1) return { head, fault: bad(400, 'http1.multiple_hosts') };
+  if (connects) return { head, fault: connectFault(coding.length > 0, length) };
   if (coding.length > 1 || (coding[0] && coding[0][1].toLowerCase() !== 'chunked')) {
     return { head, fault: bad(501, 'http1.invalid_transfer_encoding', 'Not Implemented') };
   }
@@ -170,10 +183,11 @@ export class Http1 {
     this.#server.on('checkExpectation', plain);
     this.#server.on('upgrade', (req: IncomingMessage, socket: Duplex, first: Buffer) => {
       if (first.length > 0) socket.unshift(first);
-      this.#upgrade(req, socket);
+      this.#raw(req, socket, 'websocket');
     });
-    this.#server.on('connect', (_req: IncomingMessage, socket: Duplex) => {
-      socket.end('HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\nconnection: close\r\n\r\n');
+    // What came behind a CONNECT is dropped with the connection.
+    this.#server.on('connect', (req: IncomingMessage, socket: Duplex) => {
+      this.#raw(req, socket, undefined);
     });
     this.#server.on('clientError', (error: NodeJS.ErrnoException, socket: Duplex) => {
       if (!socket.writable) return void socket.destroy();
@@ -224,11 +238,12 @@ export class Http1 {
     void serveRequest(this.#ctx, connection, head, down, fault);
   }
 
-  #upgrade(req: IncomingMessage, socket: Duplex): void {
+  /** An upgrade, or a CONNECT: Node has let go of the connection. */
+  #raw(req: IncomingMessage, socket: Duplex, upgrade: string | undefined): void {
     const connection = this.#connections.get(socket);
     if (!connection) return void socket.destroy();
     this.#running(socket, 1);
-    const { head, fault } = readHead(req, 'websocket');
+    const { head, fault } = readHead(req, upgrade);
     const down = rawDownstream(req, socket);
     void serveRequest(this.#ctx, connection, { ...head, hasBody: false }, down, fault);
   }
