@@ -2,7 +2,9 @@
 // from istiod-lite over real xDS and CA channels, told its pods by a scripted node agent.
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import net from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -50,11 +52,24 @@ let agent: NodeAgent;
 let echo: EchoApp;
 let program: ChildProcess | undefined;
 let output = '';
+let port = 0;
+
+async function freePort(): Promise<number> {
+  const server = net.createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port: free } = server.address() as net.AddressInfo;
+  server.close();
+  await once(server, 'close');
+  return free;
+}
 
 before(async () => {
   cluster = await startCluster();
   await cluster.apply(objects.replace(/---\s*$/, ''));
-  istiod = await cluster.istiod();
+  port = await freePort();
+  // Its CA is made, and it goes again: the program starts without it.
+  istiod = await cluster.istiod({ env: { XDS_PORT: String(port) } });
+  await istiod.stop();
   agent = await startNodeAgent();
   echo = await startEcho(server);
   const secret = await cluster.kube.get(resources.secrets, 'istio-system', 'istio-ca-secret');
@@ -71,7 +86,7 @@ before(async () => {
       POD_NAMESPACE: 'istio-system',
       INSTANCE_IP: own,
       INPOD_UDS: agent.path,
-      XDS_ADDRESS: `https://127.0.0.1:${istiod.addresses.xds}`,
+      XDS_ADDRESS: `https://127.0.0.1:${port}`,
       ALT_XDS_HOSTNAME: 'istiod.istio-system.svc',
       XDS_ROOT_CA: join(dir, 'root.pem'),
       AUTH_TOKEN: join(dir, 'token'),
@@ -103,6 +118,20 @@ const ready = async (): Promise<boolean> => {
   }
 };
 
+test('F5 started while the control plane is away: not ready, pods are held, nothing goes in clear', async () => {
+  const readiness = await eventually(
+    () => fetch(`http://${own}:15021/healthz/ready`).catch(() => undefined),
+    'the program',
+  );
+  assert.equal(readiness.status, 500);
+  assert.match(await readiness.text(), /state manager/);
+  await eventually(() => output.includes('xDS stream ended'), 'a try in vain');
+  await assert.rejects(callFrom(client, server), { code: 'ECONNREFUSED' });
+  assert.equal(echo.received(), 0);
+  assert.equal(await ready(), false);
+  istiod = await cluster.istiod({ env: { XDS_PORT: String(port) } });
+});
+
 test('the program serves its pods with certificates and configuration from istiod-lite', async () => {
   for (const [name, ip] of [
     ['client', client],
@@ -126,6 +155,22 @@ test('the program serves its pods with certificates and configuration from istio
     output,
     /connection complete.*src\.identity="spiffe:\/\/cluster\.local\/ns\/shop\/sa\/client"/,
   );
+});
+
+test('M11 a rule with a method, and no waypoint to see methods: nobody is let in by it', async () => {
+  const call = async (): Promise<string> => {
+    const c = await callFrom(client, vip, 80);
+    c.socket.end('x');
+    return c.ended;
+  };
+  await cluster.apply(`
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: only-get, namespace: shop}
+spec: {selector: {matchLabels: {app: server}}, action: ALLOW, rules: [{from: [{source: {principals: ["cluster.local/ns/shop/sa/client"]}}], to: [{operation: {methods: [GET]}}]}]}`);
+  await eventually(async () => (await call()) === 'ECONNRESET', 'the refusal');
+  await cluster.kube.remove(resources.authorizationPolicies, 'shop', 'only-get');
+  await eventually(async () => (await call()) === 'end', 'the way without it');
 });
 
 test('a policy written to the API refuses within a moment', async () => {
