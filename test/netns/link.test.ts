@@ -9,7 +9,7 @@ import { type NetnsMesh, startNetnsMesh } from './mesh.ts';
 import { join, skip, type TestNamespace, withNamespaces } from './ring.ts';
 
 const bigBytes = 1 << 20;
-const server = (port: number): string => `
+const server = (port: number, ip = '0.0.0.0'): string => `
 import http.server, socketserver
 class H(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
@@ -22,7 +22,7 @@ class H(http.server.BaseHTTPRequestHandler):
     def log_message(self, *a): pass
 class S(socketserver.ThreadingTCPServer):
     allow_reuse_address = True
-S(('0.0.0.0', ${port}), H).serve_forever()
+S(('${ip}', ${port}), H).serve_forever()
 `;
 const big = createHash('sha256')
   .update('0123456789abcdef'.repeat(bigBytes / 16))
@@ -55,8 +55,8 @@ describe('between two pods', { skip, timeout: 120_000 }, () => {
     await mesh.forget('server');
     await mesh.enrol('server', b, '10.9.0.2');
   };
-  const app = (ns: TestNamespace, port: number): void => {
-    const args = ['netns', 'exec', ns.name, 'python3', '-c', server(port)];
+  const app = (ns: TestNamespace, port: number, ip?: string): void => {
+    const args = ['netns', 'exec', ns.name, 'python3', '-c', server(port, ip)];
     apps.push(spawn('ip', args, { stdio: 'inherit' }));
   };
 
@@ -75,6 +75,7 @@ describe('between two pods', { skip, timeout: 120_000 }, () => {
       );
       await runIp(['route add 169.254.169.254 via 10.8.0.2'], a.fd);
       app(b, 8080);
+      app(b, 9090, '127.0.0.1');
       app(beside, 80);
       const done = new Promise<void>((over) => {
         end = over;
@@ -110,6 +111,18 @@ describe('between two pods', { skip, timeout: 120_000 }, () => {
       'the record',
     );
     assert.equal(record.protocol, 'TCP');
+  });
+
+  test('M2 a port that the application bound to its loopback alone is not reached through the mesh', async () => {
+    await eventually(async () => (await curl(b, 'http://127.0.0.1:9090/')).code === 0, 'it serves');
+    const { code, out } = await curl(a, 'http://10.9.0.2:9090/');
+    assert.notEqual(code, 0);
+    assert.equal(out, '');
+    const record = await eventually(
+      async () => (await mesh.records()).find((r) => r.reason === 'APP_UNREACHABLE'),
+      'the record',
+    );
+    assert.equal(record.source.identity, 'spiffe://cluster.local/ns/shop/sa/client');
   });
 
   test('M35 where only 15008 is let through, mesh traffic works and direct traffic does not', async () => {
