@@ -1,6 +1,6 @@
 // A sandbox of its own for one test file: the real daemon, in a temporary folder, gone afterwards.
 import { execFile } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { startDetached, stopSandbox, World } from '../../cli/index.ts';
@@ -25,6 +25,14 @@ export interface TestSandbox {
   stop(): Promise<void>;
 }
 
+/** What only the last resort of a program caught is a mistake of ours, whatever the story saw (R2). */
+function lastResort(dir: string): string[] {
+  return readdirSync(dir, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile() && entry.name.endsWith('.log'))
+    .flatMap((entry) => readFileSync(join(entry.parentPath, entry.name), 'utf8').split('\n'))
+    .filter((line) => /uncaught exception|unhandled rejection/.test(line));
+}
+
 export async function startSandbox(
   how: { readonly driver: 'loopback' | 'netns'; readonly nodes: number } = {
     driver: 'loopback',
@@ -34,7 +42,9 @@ export async function startSandbox(
   const dir = mkdtempSync(join(tmpdir(), 'ambient-test-'));
   const undo = async (): Promise<void> => {
     await stopSandbox(dir, 30_000);
+    const caught = lastResort(dir);
     rmSync(dir, { recursive: true, force: true });
+    if (caught.length > 0) throw new Error(`the last resort caught: ${caught.join('\n')}`);
   };
   try {
     await startDetached({
