@@ -21,35 +21,45 @@ export interface EdgeStream {
 
 const handshakeLimitMs = 10_000;
 
-const contexts = new WeakMap<EdgeCertificate, tls.SecureContext>();
+/** The hybrid first; alone where nothing else may be. */
+const hybrid = 'X25519MLKEM768';
+const groups = `${hybrid}:X25519:P-256:P-384`;
+
+const contexts = {
+  any: new WeakMap<EdgeCertificate, tls.SecureContext>(),
+  hybrid: new WeakMap<EdgeCertificate, tls.SecureContext>(),
+};
 /** Shows no certificate: every handshake fails. */
 let nothing: tls.SecureContext | undefined;
 
-function contextOf(c: EdgeCertificate | undefined): tls.SecureContext {
+function contextOf(c: EdgeCertificate | undefined, hybridOnly: boolean): tls.SecureContext {
   if (!c) return (nothing ??= tls.createSecureContext({}));
-  let context = contexts.get(c);
+  const known = hybridOnly ? contexts.hybrid : contexts.any;
+  let context = known.get(c);
   if (!context) {
     context = tls.createSecureContext({
-      minVersion: 'TLSv1.2',
+      minVersion: hybridOnly ? 'TLSv1.3' : 'TLSv1.2',
       cert: c.certificates,
       key: c.privateKey,
-      ecdhCurve: 'X25519MLKEM768:X25519:P-256:P-384',
+      ecdhCurve: hybridOnly ? hybrid : groups,
       honorCipherOrder: true,
     });
-    contexts.set(c, context);
+    known.set(c, context);
   }
   return context;
 }
 
 /**
  * Handshake as server; `find` gives the certificate for a server name, empty where none was sent, `undefined` = there
- * is none. Rejects with TLS_HANDSHAKE or HANDSHAKE_TIMEOUT; the stream is then destroyed.
+ * is none. With `hybridOnly` keys are exchanged by X25519MLKEM768 or not at all. Rejects with TLS_HANDSHAKE or
+ * HANDSHAKE_TIMEOUT; the stream is then destroyed.
  */
 export function acceptEdge(
   stream: Duplex,
   find: (serverName: string) => EdgeCertificate | undefined,
-  o: { readonly clock: Clock; readonly handshakeMs?: number },
+  o: { readonly clock: Clock; readonly handshakeMs?: number; readonly hybridOnly?: boolean },
 ): Promise<EdgeStream> {
+  const { hybridOnly = false } = o;
   return new Promise((resolve, reject) => {
     let asked = '';
     const fail = (error: MeshError): void => {
@@ -64,12 +74,12 @@ export function acceptEdge(
     try {
       socket = new tls.TLSSocket(stream, {
         isServer: true,
-        secureContext: contextOf(find('')),
+        secureContext: contextOf(find(''), hybridOnly),
         ALPNProtocols: ['h2', 'http/1.1'],
         SNICallback(name, done) {
           asked = name.toLowerCase();
           try {
-            done(null, contextOf(find(asked)));
+            done(null, contextOf(find(asked), hybridOnly));
           } catch (error) {
             done(error instanceof Error ? error : new Error('bad certificate'));
           }

@@ -15,6 +15,8 @@ export interface WaypointConfig {
   readonly clusterId: string;
   readonly network: string;
   readonly role: 'waypoint' | 'ingress';
+  /** Callers of an ingress gateway exchange keys by X25519MLKEM768 or not at all. */
+  readonly hybridOnly: boolean;
   readonly gatewayName: string;
   readonly podName: string;
   readonly podNamespace: string;
@@ -83,6 +85,13 @@ export function readConfig(env: Env): {
     secretTtlSeconds: Math.round(
       r.duration('SECRET_TTL', 86_400_000, 'lifetime asked for certificates') / 1000,
     ),
+    hybridOnly:
+      r.choice(
+        'COMPLIANCE_POLICY',
+        ['none', 'pqc'],
+        'none',
+        'pqc: callers of an ingress gateway exchange keys by X25519MLKEM768 or not at all',
+      ) === 'pqc',
     hbone: listen(r, 'BIND_ADDRESS', '0.0.0.0', 'HBONE_PORT', 15_008, 'tunnels come in'),
     detectMs: r.duration(
       'PROTOCOL_DETECTION_TIMEOUT',

@@ -14,7 +14,7 @@ import { type HboneClient, openHbone } from '../../core/hbone/index.ts';
 import { namespacedHost, printIdentity } from '../../core/model/index.ts';
 import type * as wire from '../../core/proto/index.ts';
 import { type Draft, encode } from '../../core/rpc/index.ts';
-import { systemClock, systemRandom } from '../../core/runtime/index.ts';
+import { systemClock, systemRandom, type Usage } from '../../core/runtime/index.ts';
 import { createLog, createMetrics, type Metrics } from '../../core/telemetry/index.ts';
 import { MeshFeed } from '../../core/xds/index.ts';
 import { readConfig, ServiceConfigs, startWaypoint, type Waypoint } from '../../waypoint/index.ts';
@@ -59,6 +59,7 @@ async function startProgram(
   address: string,
   env: Record<string, string>,
   given: CertificateAuthority | undefined,
+  usage?: () => Usage,
 ) {
   const clock = systemClock;
   const ca = given ?? (await createCa({ trustDomain: 'cluster.local', clock }));
@@ -88,6 +89,7 @@ async function startProgram(
     random: systemRandom,
     log,
     metrics,
+    ...(usage && { usage }),
   });
   feed.markSynced();
   const configure = (
@@ -115,8 +117,10 @@ export interface TestIngress
 export async function startTestIngress(
   address: string,
   ca?: CertificateAuthority,
+  more: Record<string, string> = {},
 ): Promise<TestIngress> {
-  const env = { GATEWAY_ROLE: 'ingress', SERVICE_ACCOUNT: 'edge-istio', POD_NAME: 'edge-1' };
+  const own = { GATEWAY_ROLE: 'ingress', SERVICE_ACCOUNT: 'edge-istio', POD_NAME: 'edge-1' };
+  const env = { ...own, ...more };
   const { configure, ...program } = await startProgram(address, env, ca);
   return {
     ...program,
@@ -130,12 +134,15 @@ export async function startTestWaypoint(
   address: string,
   env: Record<string, string> = {},
   given?: CertificateAuthority,
+  /** What it uses of what it may; default: as the system says. */
+  usage?: () => Usage,
 ): Promise<TestWaypoint> {
   const clock = systemClock;
   const { waypoint, ca, feed, metrics, lines, configure, forget } = await startProgram(
     address,
     env,
     given,
+    usage,
   );
   await waypoint.ready;
   const certs = new CertManager({

@@ -469,6 +469,53 @@ describe('TLS', () => {
   });
 });
 
+describe('COMPLIANCE_POLICY=pqc', () => {
+  let strict: TestIngress;
+  before(async () => {
+    strict = await startTestIngress(at(3), w.ca, { COMPLIANCE_POLICY: 'pqc' });
+    const pair = await w.ca.signServer({ dns: ['a.example.com'], ips: [], ttlSeconds: 3600 });
+    strict.listen([
+      httpListener([host('', { direct: { status: 204, body: new Uint8Array() } })], {
+        port: 443,
+        bindPort: 10_443,
+        protocol: L7ListenerProtocol.LISTEN_HTTPS,
+        certificates: pair.chainPem,
+        privateKey: pair.keyPem,
+      }),
+    ]);
+    await strict.waypoint.ready;
+  });
+  after(() => strict.stop());
+
+  const rows: readonly (readonly [string, tls.ConnectionOptions, boolean])[] = [
+    ['the hybrid alone', { ecdhCurve: 'X25519MLKEM768' }, true],
+    ['the hybrid among others, not first', { ecdhCurve: 'X25519:X25519MLKEM768' }, true],
+    ['X25519', { ecdhCurve: 'X25519' }, false],
+    ['P-256', { ecdhCurve: 'P-256' }, false],
+    ['TLS 1.2', { maxVersion: 'TLSv1.2' }, false],
+  ];
+  for (const [name, o, good] of rows) {
+    test(`M33 a caller with ${name}: ${good ? 'served' : 'no handshake'}`, async () => {
+      const s = tls.connect({
+        host: at(3),
+        port: 10_443,
+        servername: 'a.example.com',
+        rejectUnauthorized: false,
+        ALPNProtocols: ['http/1.1'],
+        ...o,
+      });
+      let text = '';
+      s.on('secureConnect', () => {
+        s.write('GET / HTTP/1.1\r\nhost: a.example.com\r\nconnection: close\r\n\r\n');
+      });
+      s.on('data', (chunk: Buffer) => (text += chunk.toString()));
+      s.on('error', () => {});
+      await new Promise<void>((resolve) => s.on('close', () => resolve()));
+      assert.equal(/^HTTP\/1\.1 204 /.test(text), good, text);
+    });
+  }
+});
+
 describe('TLS that passes through', () => {
   /** Who answers; empty = nobody. */
   const ask = (servername: string | undefined): Promise<string> =>

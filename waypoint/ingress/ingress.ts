@@ -152,7 +152,7 @@ export class Ingress {
         const secured = await acceptEdge(
           socket,
           (name) => bestHost(bind.listeners, name, (l) => l.hostname),
-          { clock },
+          { clock, hybridOnly: this.#ctx.config.hybridOnly },
         );
         const listener = bestHost(bind.listeners, secured.serverName, (l) => l.hostname);
         if (!listener) throw new MeshError('TLS_HANDSHAKE', { detail: 'no listener for the name' });
