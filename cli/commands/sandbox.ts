@@ -56,9 +56,13 @@ function upCommand(): Command {
           timeout: string;
         },
       ) => {
-        const { checkDriver, nodeCount, startDetached, stopSandbox } = await import(
+        const { checkDriver, nodeCount, startDetached, stopSandbox, untilEnd } = await import(
           '../sandbox/up.ts'
         );
+        const { readState } = await import('../../sandbox/index.ts');
+        const dir = resolve(f.dir);
+        // One that ran already is not this command’s to end.
+        const detach = f.detach === true || readState(dir) !== undefined;
         checkDriver(f.driver);
         const progress = (text: string): void => void process.stderr.write(`${text}\n`);
         const timeoutMs = seconds(f.timeout);
@@ -73,15 +77,12 @@ function upCommand(): Command {
         progress(
           `✔ the sandbox is up: ${status.api}, driver ${status.driver} (${status.means}: ${status.reason})`,
         );
-        const detach = f.detach === true;
         progress(detach ? `next: eval "$(ambientctl sandbox env)"` : 'Ctrl-C ends it');
         if (detach) return;
-        await new Promise<void>((done) => {
-          process.once('SIGINT', () => done());
-          process.once('SIGTERM', () => done());
-        });
+        if ((await untilEnd(dir)) === 'gone')
+          throw new CliError(`the sandbox has ended; see ${join(dir, 'sandbox.log')}`);
         progress('stopping');
-        await stopSandbox(resolve(f.dir), 30_000);
+        await stopSandbox(dir, 30_000);
       },
     );
 }

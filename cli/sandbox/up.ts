@@ -108,6 +108,18 @@ async function waitReady(
   }
 }
 
+/** Until a signal says to end it (`told`), or it has ended by itself (`gone`). */
+export async function untilEnd(dir: string): Promise<'told' | 'gone'> {
+  const told = new AbortController();
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => told.abort());
+  // A signal’s listener alone keeps no process alive; the pause between two looks does.
+  while (readState(dir)) {
+    await pause(500, undefined, { signal: told.signal }).catch(() => undefined);
+    if (told.signal.aborted) return 'told';
+  }
+  return 'gone';
+}
+
 function lives(pid: number): boolean {
   try {
     process.kill(pid, 0);

@@ -1,10 +1,15 @@
 // ambientctl and kubectl as people use them, against a real sandbox: output, exit codes, evidence.
 import assert from 'node:assert/strict';
-import { writeFileSync } from 'node:fs';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { eventually } from '../kit/eventually.ts';
 import { startSandbox, type TestSandbox } from '../kit/sandbox.ts';
 
+const root = join(import.meta.dirname, '../..');
 const web = `
 apiVersion: v1
 kind: ServiceAccount
@@ -339,4 +344,32 @@ describe('command line against a sandbox', () => {
       assert.ok(!r.err.includes('    at '), 'no stack');
     });
   }
+});
+
+test('sandbox up in the foreground stays, a second one shows it and goes, Ctrl-C ends it', async () => {
+  const dir = mkdtempSync(join(tmpdir(), 'ambient-up-'));
+  const up = (): { child: ChildProcess; code: Promise<unknown>; err: () => string } => {
+    const args = ['sandbox', 'up', '--no-mesh', '--driver', 'loopback', '--dir', dir];
+    const child = spawn(process.execPath, [join(root, 'cli/main.ts'), ...args], {
+      stdio: ['ignore', 'ignore', 'pipe'],
+    });
+    let text = '';
+    child.stderr.on('data', (chunk: Buffer) => {
+      text += chunk.toString('utf8');
+    });
+    return { child, code: once(child, 'close').then(([code]) => code as unknown), err: () => text };
+  };
+  const first = up();
+  try {
+    await eventually(() => first.err().includes('Ctrl-C ends it'), 'the sandbox', 30_000);
+    const second = up();
+    assert.equal(await second.code, 0);
+    assert.match(second.err(), /already runs in .*\n.* is up.*\nnext: /);
+    assert.equal(first.child.exitCode, null);
+  } finally {
+    first.child.kill('SIGINT');
+    assert.equal(await first.code, 0, first.err());
+    rmSync(dir, { recursive: true, force: true });
+  }
+  assert.match(first.err(), /stopping\n$/);
 });
