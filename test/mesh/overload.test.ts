@@ -7,11 +7,13 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { after, before, describe, test } from 'node:test';
 import { pathToFileURL } from 'node:url';
+import { L7PortProtocol } from '../../core/proto/index.ts';
 import type { Usage } from '../../core/runtime/index.ts';
 import { claimBlock } from '../kit/addresses.ts';
 import { type AppConnection, callFrom, type EchoApp, startEcho } from '../kit/apps.ts';
 import { eventually } from '../kit/eventually.ts';
 import { startMesh, type TestMesh, testWorkload } from '../kit/mesh.ts';
+import { startTestWaypoint } from '../kit/waypoint.ts';
 
 const at = await claimBlock();
 const client = at(2);
@@ -107,6 +109,38 @@ describe('with little left', () => {
 });
 
 const skip = existsSync('/usr/bin/prlimit') ? false : 'prlimit is not installed';
+test('F27 F34 a waypoint short of memory refuses connections with 503 and their reason, and recovers', async () => {
+  const rest = { used: 10, limit: 1000 };
+  let memory = rest;
+  const usage = (): Usage => ({ descriptors: rest, memory, heap: rest });
+  const w = await startTestWaypoint(at(5), {}, undefined, usage);
+  const app = await startEcho(at(6));
+  const target = `${at(101)}:80`;
+  try {
+    w.service('echo', at(101), 80, [`${at(6)}:8080`]);
+    w.configure('echo', { ports: [{ port: 80, protocol: L7PortProtocol.TCP }] });
+    const live = await w.connect(target);
+    live.write('before');
+    await once(live, 'data');
+    const scrape = async (): Promise<string> => {
+      const { stats } = w.waypoint.addresses;
+      return (await fetch(`http://${stats.host}:${stats.port}/metrics`)).text();
+    };
+    memory = { used: 990, limit: 1000 };
+    assert.match(await scrape(), /ambient_overloaded\{resource="memory"\} 1/);
+    await assert.rejects(w.connect(target), /^Error: 503 OVERLOADED$/);
+    live.write('goes on');
+    assert.equal(String(await once(live, 'data')), 'goes on');
+    memory = rest;
+    assert.match(await scrape(), /ambient_overloaded\{resource="memory"\} 0/);
+    (await w.connect(target)).destroy();
+    live.destroy();
+  } finally {
+    await w.stop();
+    await app.stop();
+  }
+});
+
 describe('with 400 descriptors', { skip }, () => {
   const here = at(4);
   let program: ChildProcess;
