@@ -27,18 +27,23 @@ export class FrameReader {
     this.#parts.push(bytes);
     this.#size += bytes.length;
     const out: unknown[] = [];
-    while (this.#size >= this.#need) {
-      const all = Buffer.concat(this.#parts);
-      const length = all.readUInt32BE();
+    if (this.#size < this.#need) return out;
+    const [only] = this.#parts;
+    const all = only && this.#parts.length === 1 ? only : Buffer.concat(this.#parts);
+    // One pass, however many messages there are: thousands of small ones must not cost a copy each.
+    let at = 0;
+    this.#need = 4;
+    while (all.length - at >= 4) {
+      const length = all.readUInt32BE(at);
       if (length > this.#limit) throw new Error('message too long');
       this.#need = 4 + length;
-      const whole = all.length >= this.#need;
-      if (whole) out.push(JSON.parse(all.toString('utf8', 4, this.#need)));
-      const rest = whole ? all.subarray(this.#need) : all;
-      this.#parts = [rest];
-      this.#size = rest.length;
-      if (whole) this.#need = 4;
+      if (all.length - at < this.#need) break;
+      out.push(JSON.parse(all.toString('utf8', at + 4, at + this.#need)));
+      at += this.#need;
+      this.#need = 4;
     }
+    this.#parts = at < all.length ? [all.subarray(at)] : [];
+    this.#size = all.length - at;
     return out;
   }
 }
