@@ -7,21 +7,23 @@ type Json = Record<string, unknown>;
 export class OverlayError extends Error {}
 
 /** The key of the items of a list, by the name of the list. */
-const mergeKeys: Readonly<Record<string, readonly string[]>> = {
-  containers: ['name'],
-  initContainers: ['name'],
-  ephemeralContainers: ['name'],
-  env: ['name'],
-  volumes: ['name'],
-  imagePullSecrets: ['name'],
-  resourceClaims: ['name'],
-  volumeMounts: ['mountPath'],
-  volumeDevices: ['devicePath'],
-  hostAliases: ['ip'],
-  topologySpreadConstraints: ['topologyKey'],
-  // Of a container, of a Service.
-  ports: ['containerPort', 'port'],
-};
+const mergeKeys: ReadonlyMap<string, readonly string[]> = new Map(
+  Object.entries({
+    containers: ['name'],
+    initContainers: ['name'],
+    ephemeralContainers: ['name'],
+    env: ['name'],
+    volumes: ['name'],
+    imagePullSecrets: ['name'],
+    resourceClaims: ['name'],
+    volumeMounts: ['mountPath'],
+    volumeDevices: ['devicePath'],
+    hostAliases: ['ip'],
+    topologySpreadConstraints: ['topologyKey'],
+    // Of a container, of a Service.
+    ports: ['containerPort', 'port'],
+  }),
+);
 
 const isMap = (v: unknown): v is Json => typeof v === 'object' && v !== null && !Array.isArray(v);
 
@@ -41,7 +43,7 @@ const bare = (patch: Json): Json =>
 
 /** The key of this list; `undefined` = it has none and is replaced. */
 function keyFor(name: string, items: readonly unknown[]): string | undefined {
-  return mergeKeys[name]?.find((k) => items.every((i) => isMap(i) && i[k] !== undefined));
+  return mergeKeys.get(name)?.find((k) => items.every((i) => isMap(i) && i[k] !== undefined));
 }
 
 function mergeList(base: readonly unknown[], patch: readonly unknown[], name: string): unknown[] {
@@ -66,11 +68,11 @@ export function strategicMerge(base: unknown, patch: unknown, name = ''): unknow
   if (!isMap(patch)) return patch;
   const directive = directiveOf(patch);
   if (directive === 'delete') return {};
-  const out: Json = isMap(base) && directive !== 'replace' ? { ...base } : {};
+  const out = new Map(Object.entries(isMap(base) && directive !== 'replace' ? base : {}));
   for (const [key, value] of Object.entries(bare(patch))) {
     if (key === '__proto__') throw new OverlayError('key "__proto__" is not allowed');
-    if (value === null) delete out[key];
-    else out[key] = strategicMerge(out[key], value, key);
+    if (value === null) out.delete(key);
+    else out.set(key, strategicMerge(out.get(key), value, key));
   }
-  return out;
+  return Object.fromEntries(out);
 }

@@ -46,6 +46,12 @@ describe('strategic merge', () => {
       '{volumes: [{name: b}]}',
     ],
     [
+      'R3 names that every object has',
+      '{a: 1}',
+      '{constructor: [1], toString: {valueOf: [{name: x}]}}',
+      '{a: 1, constructor: [1], toString: {valueOf: [{name: x}]}}',
+    ],
+    [
       '$patch: replace, of a list',
       '{volumes: [{name: a}, {name: b}]}',
       '{volumes: [{$patch: replace}, {name: c}]}',
