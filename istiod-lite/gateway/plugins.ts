@@ -41,20 +41,24 @@ const maxTimeoutMs = 10_000;
 const maxPlugins = 16;
 const known = ['name', 'file', 'targetRefs', 'timeout', 'failureMode'];
 
+/** What cannot be told apart or is too much: without its file, so that it fails as its author said. */
+const unusable = (p: PluginFacts, name: string): PluginFacts => ({ ...p, name, source: '' });
+
+/** `nth` is its place in the list, from 1. */
 function readPlugin(
   v: unknown,
   files: ReadonlyMap<string, string>,
+  nth: number,
   faults: string[],
-): PluginFacts | undefined {
-  const name = text(field(v, 'name'));
-  if (!/^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/.test(name)) {
-    faults.push(`a name is no DNS label: ${name.slice(0, 60)}`);
-    return undefined;
-  }
+): PluginFacts {
+  const given = text(field(v, 'name'));
+  const isName = /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/.test(given);
+  if (!isName) faults.push(`a name is no DNS label: ${given.slice(0, 60)}`);
+  const name = isName ? given : `unusable-${nth}`;
   const say = (what: string): void => void faults.push(`${name}: ${what}`);
   const file = text(field(v, 'file')) || `${name}.ts`;
-  const source = files.get(file) ?? '';
-  if (source === '') say(`key ${file.slice(0, 60)} is missing or empty`);
+  const source = isName ? (files.get(file) ?? '') : '';
+  if (isName && source === '') say(`key ${file.slice(0, 60)} is missing or empty`);
   else if (source.length > maxSource) say(`${file} is longer than ${maxSource}`);
   const timeout = text(field(v, 'timeout'));
   const timeoutMs = ms(timeout);
@@ -92,13 +96,20 @@ export function readPluginSet(o: KubeObject, before: PluginSetFacts | undefined)
   }
   const faults: string[] = [];
   const all = list(given);
-  if (all.length > maxPlugins) faults.push(`more than ${maxPlugins}: the rest does not hold`);
   const plugins: PluginFacts[] = [];
-  for (const v of all.slice(0, maxPlugins)) {
-    const made = readPlugin(v, files, faults);
-    if (made && plugins.some((p) => p.name === made.name))
-      faults.push(`${made.name} is given twice`);
-    else if (made) plugins.push(made);
+  for (const [i, v] of all.slice(0, maxPlugins).entries()) {
+    const made = readPlugin(v, files, i + 1, faults);
+    const again = plugins.some((p) => p.name === made.name);
+    if (again) faults.push(`${made.name} is given twice`);
+    plugins.push(again ? unusable(made, `unusable-${i + 1}`) : made);
+  }
+  const rest = all.slice(maxPlugins).map((v) => readPlugin(v, files, 0, []));
+  const [first] = rest;
+  if (first) {
+    faults.push(`more than ${maxPlugins}: the rest is not run`);
+    const closed = rest.filter((p) => !p.failOpen);
+    const targetRefs = closed.flatMap((p) => p.targetRefs);
+    plugins.push({ ...unusable(first, 'unusable-rest'), failOpen: false, targetRefs });
   }
   return { ...meta, plugins, faults };
 }

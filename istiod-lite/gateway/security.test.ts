@@ -338,8 +338,10 @@ describe('plugins', () => {
       told(w).plugins?.map((p) => [p.name, p.source, p.timeoutMs, p.failOpen]),
       [
         ['shop/gone', '', 0, false],
+        ['shop/unusable-2', '', 0, false],
         ['shop/long', '', 0, false],
         ['shop/odd', 'O', 0, false],
+        ['shop/unusable-5', '', 0, false],
       ],
     );
     for (const said of [
@@ -354,6 +356,24 @@ describe('plugins', () => {
     ]) {
       assert.ok(faultsOf(w).includes(said), said);
     }
+  });
+
+  test('more than sixteen: what is left over is not run, and fails as its authors said', () => {
+    const many = (more: string): string =>
+      Array.from({ length: 16 }, (_, i) => `- {name: p${i}, ${web}}\n`).join('') + more;
+    const last = (more: string) => {
+      const w = world(set(many(more), { 'late.ts': 'L' }));
+      const { plugins = [] } = told(w);
+      return [
+        plugins.length,
+        plugins.at(-1)?.name,
+        plugins.at(-1)?.source,
+        plugins.at(-1)?.failOpen,
+      ];
+    };
+    assert.deepEqual(last(`- {name: late, ${web}}`), [17, 'shop/unusable-rest', '', false]);
+    assert.equal(last(`- {name: late, ${web}, failureMode: Open}`)[0], 16);
+    assert.equal(last('')[0], 16);
   });
 
   test('a list that cannot be read changes nothing', () => {
