@@ -1,5 +1,6 @@
 // Bearer token → caller (control-plane.md 5.2, checklist K1).
 import assert from 'node:assert/strict';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { describe, test } from 'node:test';
 import { FakeClock, silentLog } from '../../core/base/index.ts';
 import type { KubeClient } from '../../core/kube/index.ts';
@@ -75,6 +76,32 @@ describe('token review', () => {
     await bad.reviewer.review('t');
     await bad.reviewer.review('t');
     assert.equal(bad.asked.length, 2);
+  });
+
+  test('F6 a crowd asks the API server thirty-two at a time, a token once, and too many are told to come again', async () => {
+    const answers: (() => void)[] = [];
+    const raw = (): Promise<unknown> =>
+      new Promise((resolve) => answers.push(() => resolve({ status: good })));
+    const kube = { raw } as unknown as KubeClient;
+    const reviewer = new TokenReviewer(kube, ['istio-ca'], new FakeClock(), silentLog);
+    const same = Array.from({ length: 50 }, () => reviewer.review('same'));
+    const others = Array.from({ length: 31 + 4_096 }, (_, i) => reviewer.review(`t${i}`));
+    const inFlight = (): number => answers.length;
+    assert.equal(inFlight(), 32);
+    await assert.rejects(reviewer.review('one too many'), /too many/);
+    let most = 0;
+    for (let left = 32 + 4_096; left > 0; left--) {
+      while (inFlight() === 0) await nextTurn();
+      most = Math.max(most, inFlight());
+      answers.shift()?.();
+    }
+    assert.ok(most <= 32);
+    for (const who of await Promise.all([...same, ...others])) assert.equal(who?.podName, 'web-0');
+    assert.ok(await reviewer.review('same'));
+    const again = reviewer.review('one too many');
+    assert.equal(inFlight(), 1);
+    answers.shift()?.();
+    assert.ok(await again);
   });
 
   test('an API server that cannot be asked is no refusal', async () => {

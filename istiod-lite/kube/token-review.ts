@@ -14,6 +14,9 @@ export interface CallerIdentity {
 
 const keepMs = 10_000;
 const maxKept = 10_000;
+/** Reviews that are asked for at once, and those that wait for their turn: what comes beyond is told to come again (F6). */
+const maxAsking = 32;
+const maxWaiting = 4_096;
 
 interface Review {
   status?: {
@@ -29,6 +32,10 @@ export class TokenReviewer {
   readonly #clock: Clock;
   readonly #log: Log;
   readonly #kept = new Map<string, { caller: CallerIdentity; until: number }>();
+  /** By hash, too: who asks about the same token at the same time shares the answer. */
+  readonly #asking = new Map<string, Promise<CallerIdentity | undefined>>();
+  readonly #waiting: (() => void)[] = [];
+  #running = 0;
 
   constructor(kube: KubeClient, audiences: readonly string[], clock: Clock, log: Log) {
     this.#kube = kube;
@@ -44,6 +51,30 @@ export class TokenReviewer {
     const known = this.#kept.get(key);
     if (known && known.until > this.#clock.monotonic()) return known.caller;
     this.#kept.delete(key);
+    const asked = this.#asking.get(key);
+    if (asked) return asked;
+    const asking = this.#inTurn(() => this.#ask(key, token)).finally(() =>
+      this.#asking.delete(key),
+    );
+    this.#asking.set(key, asking);
+    return asking;
+  }
+
+  async #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    if (this.#running >= maxAsking) {
+      if (this.#waiting.length >= maxWaiting) throw new Error('too many tokens wait for a review');
+      await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    } else this.#running++;
+    try {
+      return await work();
+    } finally {
+      const next = this.#waiting.shift();
+      if (next) next();
+      else this.#running--;
+    }
+  }
+
+  async #ask(key: string, token: string): Promise<CallerIdentity | undefined> {
     const answer = (await this.#kube.raw('POST', '/apis/authentication.k8s.io/v1/tokenreviews', {
       apiVersion: 'authentication.k8s.io/v1',
       kind: 'TokenReview',
