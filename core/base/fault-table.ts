@@ -175,13 +175,6 @@ export const faults = {
     retry: true,
     help: 'The proxy is short of memory or of file descriptors: it keeps the connections it has and takes no new ones. `ambient_overloaded` says what is short.',
   },
-  NESTED_LOOP: {
-    status: 503,
-    flag: '-',
-    side: 'downstream',
-    retry: false,
-    help: 'A tunnel inside a tunnel points back at the node it came from.',
-  },
   // --- outbound plan
   UNKNOWN_SOURCE: {
     status: 0,
@@ -395,13 +388,6 @@ export const faults = {
     side: 'internal',
     retry: true,
     help: 'This proxy or pod is shutting down.',
-  },
-  NOT_READY: {
-    status: 503,
-    flag: '-',
-    side: 'internal',
-    retry: true,
-    help: 'The proxy has not received its first configuration.',
   },
   INTERNAL: {
     status: 503,

@@ -52,7 +52,7 @@ export const cluster = (
   ...more,
 });
 
-const limitMs = 5_000;
+const limitMs = 20_000;
 
 /** The program itself in this process, with its state to be written directly. */
 async function startProgram(
