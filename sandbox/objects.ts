@@ -16,6 +16,7 @@ export const keys = {
   replicaSets: 'apps/v1/replicasets',
   daemonSets: 'apps/v1/daemonsets',
   endpointSlices: 'discovery.k8s.io/v1/endpointslices',
+  serviceEntries: 'networking.istio.io/v1/serviceentries',
 } as const satisfies Record<string, ResourceKey>;
 
 /** The one node. */
@@ -298,3 +299,9 @@ export const accountOf = (spec: PodSpec): string =>
 
 /** `2026-01-01T00:00:00Z`. */
 export const timeText = (ms: number): string => `${new Date(ms).toISOString().slice(0, 19)}Z`;
+
+/** Of Istio: names outside, and the addresses given to them. */
+export interface ServiceEntry extends KubeObject {
+  spec?: { hosts?: string[]; addresses?: string[] };
+  status?: { addresses?: { value?: string; host?: string }[] };
+}

@@ -204,7 +204,8 @@ function answerConnect(call: Notification, context: AnswerContext, last: boolean
     return refuse(call, context, errno.ENOENT);
   }
   if (to.family !== 'inet' && to.family !== 'inet6') return pass(call, context);
-  if (to.v6 || !(to.any || to.ip.startsWith('127.'))) return pass(call, context);
+  const judged = to.any || to.ip.startsWith('127.') || view.outside.has(to.ip);
+  if (to.v6 || !judged) return pass(call, context);
   const { caller, session, pod } = whoCalls(call, context);
   if (!session || !pod) return stranger(call, caller, context, last);
   const target = { ip: to.any ? '0.0.0.0' : to.ip, port: to.port };

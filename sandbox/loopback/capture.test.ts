@@ -116,6 +116,7 @@ class Rig {
     const view: CaptureView = {
       block: this.claimed.block,
       pods: new Map([client, server].map((p) => [p.ip, p])),
+      outside: new Set(),
       services: new Map([[`${this.vip(1)}:80`, [{ ip: server.ip, port: 8080 }]]]),
     };
     await this.capture.setView(view);

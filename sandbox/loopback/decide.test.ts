@@ -25,6 +25,7 @@ const other = pod(23, false, false);
 const view: CaptureView = {
   block: 64,
   pods: new Map([plain, meshed, half, other].map((p) => [p.ip, p])),
+  outside: new Set(['240.240.0.1']),
   services: new Map([
     ['127.64.128.1:80', [{ ip: other.ip, port: 8080 }]],
     ['127.64.128.2:80', [{ ip: meshed.ip, port: 8080 }]],
@@ -40,6 +41,19 @@ const direct = (ip: string, port: number, from: string): ConnectAction => ({
 
 const table: readonly [string, PodView, string, number, ConnectAction][] = [
   ['outside the block', plain, '10.0.0.1', 80, { do: 'pass' }],
+  ['a ServiceEntry, not in the mesh', plain, '240.240.0.1', 80, { do: 'pass' }],
+  [
+    'a ServiceEntry, from the mesh',
+    meshed,
+    '240.240.0.1',
+    80,
+    {
+      do: 'dial',
+      to: { ip: meshed.ip, port: 15001 },
+      from: meshed.ip,
+      announce: { ip: '240.240.0.1', port: 80 },
+    },
+  ],
   ['another sandbox', meshed, '127.65.0.20', 80, { do: 'pass' }],
   ['127.0.0.x', meshed, '127.0.0.1', 80, { do: 'pass' }],
   ['pod to pod', plain, other.ip, 80, direct(other.ip, 80, plain.ip)],

@@ -32,6 +32,8 @@ export interface CaptureView {
   readonly pods: ReadonlyMap<string, PodView>;
   /** Ready endpoints by `clusterIP:port`. */
   readonly services: ReadonlyMap<string, readonly Endpoint[]>;
+  /** Addresses of ServiceEntries beyond the block: a captured pod's way there is its ztunnel listener, too. */
+  readonly outside: ReadonlySet<string>;
 }
 
 export interface Target {
@@ -84,13 +86,18 @@ export function decideConnect(
       ? { do: 'dial', to: { ip: pod.ip, port: to.port } }
       : { do: 'pass' };
   }
-  if (!inBlock(view.block, to.ip)) return { do: 'pass' };
+  const captured: ConnectAction = {
+    do: 'dial',
+    to: { ip: pod.ip, port: outboundPort },
+    from: pod.ip,
+    announce: to,
+  };
+  if (!inBlock(view.block, to.ip))
+    return pod.outbound && view.outside.has(to.ip) ? captured : { do: 'pass' };
   const isTunnelPort = to.port === outboundPort || to.port === inboundPort;
   if (isTunnelPort && view.pods.has(to.ip)) return { do: 'refuse', why: 'tunnel-port' };
   if (to.ip === pod.ip) return { do: 'dial', to, from: pod.ip };
-  if (pod.outbound) {
-    return { do: 'dial', to: { ip: pod.ip, port: outboundPort }, from: pod.ip, announce: to };
-  }
+  if (pod.outbound) return captured;
   const target = resolve(to, view, random);
   if (!target) return { do: 'refuse', why: 'no-endpoint' };
   const theirs = view.pods.get(target.ip);

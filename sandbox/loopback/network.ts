@@ -4,11 +4,24 @@ import fs from 'node:fs';
 import path from 'node:path';
 import type { Log } from '../../core/base/index.ts';
 import type { Store } from '../contract.ts';
-import { as, type EndpointSlice, keys, type Pod, type Service } from '../objects.ts';
+import {
+  as,
+  type EndpointSlice,
+  keys,
+  type Pod,
+  type Service,
+  type ServiceEntry,
+} from '../objects.ts';
 import { type Block, inBlock } from './addresses.ts';
 import type { CaptureView } from './decide.ts';
-import { hostsText, type NamedService } from './hosts-text.ts';
-import { buildView, type ClusterFacts, type MeshFlags, namedServices } from './view.ts';
+import { hostsText, type NamedService, type OutsideName } from './hosts-text.ts';
+import {
+  buildView,
+  type ClusterFacts,
+  type MeshFlags,
+  namedServices,
+  outsideNames,
+} from './view.ts';
 
 export interface NetworkOptions {
   readonly store: Store;
@@ -32,15 +45,16 @@ export class Network {
 
   constructor(options: NetworkOptions) {
     this.#options = options;
-    this.#unwatch = [keys.pods, keys.services, keys.endpointSlices].map((resource) =>
-      options.store.watch(resource, (event) => {
-        if (resource === keys.pods && event.type === 'DELETED') {
-          const uid = event.object.metadata.uid ?? '';
-          this.#flags.delete(uid);
-          this.#hosts.delete(uid);
-        }
-        this.#schedule();
-      }),
+    this.#unwatch = [keys.pods, keys.services, keys.endpointSlices, keys.serviceEntries].map(
+      (resource) =>
+        options.store.watch(resource, (event) => {
+          if (resource === keys.pods && event.type === 'DELETED') {
+            const uid = event.object.metadata.uid ?? '';
+            this.#flags.delete(uid);
+            this.#hosts.delete(uid);
+          }
+          this.#schedule();
+        }),
     );
   }
 
@@ -92,24 +106,30 @@ export class Network {
       pods: store.list(keys.pods).items.map(as<Pod>),
       services: store.list(keys.services).items.map(as<Service>),
       slices: store.list(keys.endpointSlices).items.map(as<EndpointSlice>),
+      entries: store.list(keys.serviceEntries).items.map(as<ServiceEntry>),
       flags: this.#flags,
       hostsPath: (uid) => this.hostsPath(uid),
     };
     const view = buildView(facts);
     const named = namedServices(facts, (ip) => inBlock(block, ip));
-    for (const pod of facts.pods) {
-      if (view.pods.get(pod.status?.podIP ?? '')?.uid === pod.metadata.uid) this.#write(pod, named);
-    }
-    const text = JSON.stringify([[...view.pods], [...view.services]]);
+    const text = JSON.stringify([[...view.pods], [...view.services], [...view.outside]]);
     if (text !== this.#last) await this.#options.setView(view);
     this.#last = text;
+    // A name is told when its way is in force: what it stands for may be somebody's outside.
+    const outside = outsideNames(facts.entries);
+    for (const pod of facts.pods) {
+      const seen = view.pods.get(pod.status?.podIP ?? '');
+      if (seen?.uid !== pod.metadata.uid) continue;
+      // Only the mesh knows them: others ask their resolver.
+      this.#write(pod, named, seen?.outbound === true ? outside : []);
+    }
     for (const done of waiters) done();
   }
 
-  #write(pod: Pod, named: readonly NamedService[]): void {
+  #write(pod: Pod, named: readonly NamedService[], outside: readonly OutsideName[]): void {
     const { uid = '', name, namespace = '' } = pod.metadata;
     const ip = pod.status?.podIP ?? '';
-    const text = hostsText({ ip, hostname: pod.spec.hostname ?? name, namespace }, named);
+    const text = hostsText({ ip, hostname: pod.spec.hostname ?? name, namespace }, named, outside);
     if (this.#hosts.get(uid) === text) return;
     const file = this.hostsPath(uid);
     fs.mkdirSync(path.dirname(file), { recursive: true, mode: 0o700 });

@@ -31,10 +31,14 @@ test('the next free number skips taken ones and .0 and .255, and wraps', () => {
 
 test('the hosts file holds every name as seen from the namespace', () => {
   const pod = { ip: '127.64.0.20', hostname: 'curl-1', namespace: 'default' };
-  const text = hostsText(pod, [
-    { name: 'web', namespace: 'default', addresses: ['127.64.128.1'] },
-    { name: 'db', namespace: 'data', addresses: ['127.64.0.30', '127.64.0.31'] },
-  ]);
+  const text = hostsText(
+    pod,
+    [
+      { name: 'web', namespace: 'default', addresses: ['127.64.128.1'] },
+      { name: 'db', namespace: 'data', addresses: ['127.64.0.30', '127.64.0.31'] },
+    ],
+    [{ host: 'api.example', addresses: ['240.240.0.1'] }],
+  );
   assert.equal(
     text,
     [
@@ -43,6 +47,7 @@ test('the hosts file holds every name as seen from the namespace', () => {
       '127.64.128.1\tweb.default.svc.cluster.local web.default.svc web.default web',
       '127.64.0.30\tdb.data.svc.cluster.local db.data.svc db.data',
       '127.64.0.31\tdb.data.svc.cluster.local db.data.svc db.data',
+      '240.240.0.1\tapi.example',
       '',
     ].join('\n'),
   );

@@ -11,6 +11,7 @@ export interface ViewFile {
   readonly self: PodView;
   readonly pods: readonly (readonly [string, PodView])[];
   readonly services: readonly (readonly [string, readonly Endpoint[]])[];
+  readonly outside: readonly string[];
 }
 
 export const viewFile = (view: CaptureView, self: PodView): ViewFile => ({
@@ -18,6 +19,7 @@ export const viewFile = (view: CaptureView, self: PodView): ViewFile => ({
   self,
   pods: [...view.pods],
   services: [...view.services],
+  outside: [...view.outside],
 });
 
 /** Addresses by name, from the text of a hosts file. */

@@ -27,7 +27,12 @@ function read(): Known | undefined {
     if (known?.stamp === stamp) return known;
     const data = JSON.parse(fs.readFileSync(file, 'utf8')) as ViewFile;
     const names = hostsMap(fs.readFileSync(data.self.hosts, 'utf8'));
-    const view = { block: data.block, pods: new Map(data.pods), services: new Map(data.services) };
+    const view = {
+      block: data.block,
+      pods: new Map(data.pods),
+      services: new Map(data.services),
+      outside: new Set(data.outside),
+    };
     known = { stamp, view, self: data.self, names };
     return known;
   } catch {

@@ -63,6 +63,7 @@ async function tryOut(capture: Capture, options: StartCaptureOptions): Promise<s
       block: options.block,
       pods: new Map([[ip, pod]]),
       services: new Map(),
+      outside: new Set(),
     });
     const launched = await capture.launch({
       ip,

@@ -39,7 +39,7 @@ const dialer = new Dialer(
     else descriptors.keep(fd); // it may be connected again
   },
 );
-let view: CaptureView = { block: 0, pods: new Map(), services: new Map() };
+let view: CaptureView = { block: 0, pods: new Map(), services: new Map(), outside: new Set() };
 let stopped = false;
 
 const context: AnswerContext = {

@@ -1,14 +1,16 @@
 // From pods, services and slices to what the capture judges by, and to the names pods see. Pure.
+import { isIPv4 } from 'node:net';
 import {
   type EndpointSlice,
   isTerminal,
   type Pod,
   type Service,
+  type ServiceEntry,
   type ServicePort,
 } from '../objects.ts';
 import { type Block, inBlock } from './addresses.ts';
 import type { CaptureView, Endpoint, PodView } from './decide.ts';
-import type { NamedService } from './hosts-text.ts';
+import type { NamedService, OutsideName } from './hosts-text.ts';
 
 /** How a pod's traffic goes; absent = not in the mesh. */
 export interface MeshFlags {
@@ -21,6 +23,7 @@ export interface ClusterFacts {
   readonly pods: readonly Pod[];
   readonly services: readonly Service[];
   readonly slices: readonly EndpointSlice[];
+  readonly entries: readonly ServiceEntry[];
   readonly flags: ReadonlyMap<string, MeshFlags>;
   hostsPath(uid: string): string;
 }
@@ -44,7 +47,23 @@ export function buildView(facts: ClusterFacts): CaptureView {
       services.set(`${ip}:${port.port}`, endpointsOf(port, slices.get(serviceKey(service)) ?? []));
     }
   }
-  return { block: facts.block, pods, services };
+  const outside = new Set(outsideNames(facts.entries).flatMap((n) => n.addresses));
+  return { block: facts.block, pods, services, outside };
+}
+
+/** Hosts of ServiceEntries with their own addresses, or those that the mesh gave them. */
+export function outsideNames(entries: readonly ServiceEntry[]): OutsideName[] {
+  return entries
+    .flatMap(({ spec, status }) =>
+      (spec?.hosts ?? []).map((host): OutsideName => {
+        const given = (status?.addresses ?? []).filter((a) => a.host === host);
+        const own = spec?.addresses ?? [];
+        const all = own.length > 0 ? own : given.map((a) => a.value ?? '');
+        return { host, addresses: all.filter((a) => isIPv4(a)) };
+      }),
+    )
+    .filter((n) => n.addresses.length > 0 && !n.host.includes('*'))
+    .toSorted((a, b) => a.host.localeCompare(b.host));
 }
 
 export interface ServiceEndpoints {

@@ -4,10 +4,15 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { generateKeyPairSync } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:https';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import type { TLSSocket } from 'node:tls';
 import { exportJWK, SignJWT } from 'jose';
+import { createCa } from '../../certs/index.ts';
 import { type Resource, resources } from '../../core/kube/index.ts';
+import { systemClock } from '../../core/runtime/index.ts';
 import { startSandbox, type TestSandbox } from '../kit/sandbox.ts';
 
 const page = 'http://productpage:9080/productpage';
@@ -175,13 +180,18 @@ describe('waypoint', () => {
     assert.match(refused.err, /command terminated with exit code 56/);
   });
 
-  test('13 14 apply, wait, enrol: the Gateway is programmed and the services are bound', async () => {
+  test('M29 13 14 apply, wait, enrol: the Gateway is programmed and the services are bound', async () => {
     const applied = await s.ctl('waypoint', 'apply', '--enroll-namespace', '--wait');
     assert.equal(applied.code, 0, applied.err);
     assert.equal(
       applied.out,
       '✅ waypoint default/waypoint applied\n✅ waypoint default/waypoint is ready!\n' +
         '✅ namespace default labeled with "istio.io/use-waypoint: waypoint"\n',
+    );
+    const listed = await s.ctl('waypoint', 'list');
+    assert.match(
+      listed.out,
+      /^NAME +REVISION +TRAFFIC TYPE +PROGRAMMED\s*\nwaypoint +\S+ +none +True\s*$/,
     );
     const shown = await s.run('kubectl', 'get', 'gtw', 'waypoint');
     assert.match(shown.out, /^NAME +CLASS +ADDRESS +PROGRAMMED +AGE\n/);
@@ -475,6 +485,84 @@ describe('waypoint', () => {
 
   const details = 'http://details:9080/details/0';
   // One after the other: while nobody tells of new endpoints, old ones must stay.
+  test('M18 egress: http://api.example by name, through the waypoint, which judges it and speaks TLS to the server', async () => {
+    const ca = await createCa({ trustDomain: 'outside.example', clock: systemClock });
+    const made = await ca.signServer({ dns: ['api.example'], ips: [], ttlSeconds: 3600 });
+    const pair = { cert: made.chainPem, key: made.keyPem };
+    const heard: (string | undefined)[] = [];
+    const server = createServer(pair, (req, res) => {
+      heard.push(`${(req.socket as TLSSocket).servername} ${req.headers.host}`);
+      res.end('from outside');
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    const { port } = server.address() as AddressInfo;
+    const b64 = (text: string): string => Buffer.from(text).toString('base64');
+    await s.world.applyText(
+      `
+apiVersion: v1
+kind: Secret
+metadata: {name: api-roots}
+type: kubernetes.io/tls
+data: {ca.crt: ${b64(made.rootPem)}, tls.crt: ${b64(pair.cert)}, tls.key: ${b64(pair.key)}}
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: api, labels: {istio.io/use-waypoint: waypoint}}
+spec:
+  hosts: [api.example]
+  location: MESH_EXTERNAL
+  resolution: DNS
+  ports: [{number: 80, name: http, protocol: HTTP, targetPort: ${port}}]
+  endpoints: [{address: localhost}]
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: api}
+spec:
+  host: api.example
+  trafficPolicy: {tls: {mode: SIMPLE, credentialName: api-roots}}
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: api}
+spec:
+  targetRefs: [{group: networking.istio.io, kind: ServiceEntry, name: api}]
+  rules:
+  - from: [{source: {principals: [cluster.local/ns/default/sa/curl]}}]
+    to: [{operation: {methods: [GET]}}]
+`,
+      'egress',
+    );
+    const call = (...args: string[]) =>
+      curl('http://api.example/', '-w', ' %{http_code}', ...args).then((r) => r.out);
+    try {
+      await s.world.until('an answer from outside', 20_000, async () => {
+        return (await call()) === 'from outside 200';
+      });
+      assert.equal(heard.at(-1), 'api.example api.example');
+      const { length } = heard;
+      assert.match(await call('-X', 'POST'), /RBAC: access denied 403$/);
+      assert.equal(heard.length, length);
+      // Somebody else at its place: its certificate is not taken.
+      const other = await createCa({ trustDomain: 'else.example', clock: systemClock });
+      const wrong = await other.signServer({ dns: ['api.example'], ips: [], ttlSeconds: 3600 });
+      server.setSecureContext({ cert: wrong.chainPem, key: wrong.keyPem });
+      server.closeAllConnections();
+      assert.match(await call(), / 503$/);
+      assert.equal(heard.length, length);
+    } finally {
+      server.close();
+      server.closeAllConnections();
+      for (const [resource, name] of [
+        [resources.authorizationPolicies, 'api'],
+        [resources.destinationRules, 'api'],
+        [resources.serviceEntries, 'api'],
+        [resources.secrets, 'api-roots'],
+      ] as const)
+        await s.world.kube.remove(resource, 'default', name);
+    }
+  });
+
   const restarts = [
     ['default', 'waypoint', page, 'M5 '],
     ['default', 'details-v1', details, 'M24 '],
@@ -570,11 +658,12 @@ describe('waypoint', () => {
     }
   });
 
-  test('22 the waypoint goes: L4 only', async () => {
+  test('M29 22 the waypoint goes: L4 only', async () => {
     await s.world.label('default', { 'istio.io/use-waypoint': null });
     await s.world.kube.remove(resources.authorizationPolicies, 'default', 'productpage-waypoint');
     const gone = await s.ctl('waypoint', 'delete', '--all');
     assert.equal(gone.out, 'waypoint default/waypoint deleted\n');
+    assert.equal((await s.ctl('waypoint', 'list')).out, 'No waypoints found.\n');
     await s.world.until('its pods to go', 20_000, async () => {
       const { items } = await s.world.kube.list(resources.pods, 'default');
       return !items.some((p) => p.metadata.name.startsWith('waypoint-'));
