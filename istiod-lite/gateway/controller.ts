@@ -135,6 +135,7 @@ export class GatewayController {
     if (kind === 'RequestAuthentication') {
       this.#keys.want(keySources(this.#state.requestAuthentications.values()));
     }
+    if (kind === 'GatewayClass' && type === 'DELETED') this.#makeClasses();
     if (kind === 'Gateway' || kind === 'GatewayClass') touchBound(this.#o.cluster, touched);
   }
 

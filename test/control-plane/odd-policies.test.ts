@@ -181,7 +181,12 @@ describe('K9 policies that nobody should write', () => {
         [],
       ],
       [
-        'HTTP attributes at L4: DENY denies on the rest',
+        'M11 HTTP attributes at L4: an ALLOW rule lets nobody in, it is not taken for one without them',
+        { rules: [{ ...by(principal('a')), to: [{ operation: { methods: ['GET'] } }] }] },
+        [],
+      ],
+      [
+        'M11 HTTP attributes at L4: DENY denies on the rest',
         {
           action: 'DENY',
           rules: [{ ...by(principal('a')), to: [{ operation: { paths: ['/x'] } }] }],

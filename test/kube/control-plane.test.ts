@@ -270,6 +270,17 @@ for (const { kind, skip } of apiServers) {
       assert.equal(made.metadata.ownerReferences?.[0]?.kind, 'Gateway');
     });
 
+    test('M28 the class of waypoints is wiped: it is put back, and the service is bound as before', async () => {
+      const uid = async (): Promise<string> =>
+        (await api.kube.get(resources.gatewayClasses, undefined, 'istio-waypoint'))?.metadata.uid ??
+        '';
+      const before = await uid();
+      await api.kube.remove(resources.gatewayClasses, undefined, 'istio-waypoint');
+      await eventually(async () => !['', before].includes(await uid()), 'the class is back');
+      await hasStatus(resources.gatewayClasses, 'istio-waypoint', 'Accepted');
+      await hasStatus(resources.services, 'web', 'istio.io/WaypointBound');
+    });
+
     test('what a Gateway names as its parameters: an autoscaler and a budget come, follow, and go', async () => {
       const change = async (data: Record<string, string | null>): Promise<unknown> =>
         api.kube.patch(resources.configMaps, 'shop', 'params', { data }, { kind: 'merge' });

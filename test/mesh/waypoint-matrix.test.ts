@@ -5,6 +5,7 @@ import http from 'node:http';
 import http2 from 'node:http2';
 import net from 'node:net';
 import { after, before, describe, test } from 'node:test';
+import type { Service } from '../../core/model/index.ts';
 import { L7PortProtocol } from '../../core/proto/index.ts';
 import { claimBlock } from '../kit/addresses.ts';
 import { proxyHeader } from '../kit/apps.ts';
@@ -34,6 +35,7 @@ let last: Seen | undefined;
 const stops: (() => void)[] = [];
 let mesh: TestMesh;
 let w: TestWaypoint;
+let madeServices: Service[] = [];
 
 /** The application: HTTP/1.1 with WebSocket, HTTP/2 with gRPC, an echo, one that speaks first, and a forward proxy. */
 async function startApp(ip: string): Promise<void> {
@@ -94,7 +96,7 @@ before(async () => {
   w = await startTestWaypoint(at(1));
   mesh = await startMesh({ ca: w.ca });
   const waypoint = { kind: 'host', namespace: 'shop', hboneMtlsPort: 15008 } as const;
-  const made = services.map(({ server, way, name }) => ({
+  madeServices = services.map(({ server, way, name }) => ({
     ...testService(name, vipOf(server, way), 80, 80),
     ports: Object.values(ports).map((p) => ({
       servicePort: p,
@@ -119,8 +121,8 @@ before(async () => {
     nativeTunnel: true,
     services: backs('waypoint'),
   });
-  w.feed.apply({ services: made, workloads: [...pods, caller] });
-  mesh.apply({ services: [...made, own], workloads: [...pods, proxy] });
+  w.feed.apply({ services: madeServices, workloads: [...pods, caller] });
+  mesh.apply({ services: [...madeServices, own], workloads: [...pods, proxy] });
   await mesh.enrol(caller, ...pods.filter((p) => p.protocol === 'HBONE'));
   for (const { name, way } of services) {
     if (way !== 'waypoint') continue;
@@ -274,6 +276,25 @@ describe('M1', () => {
       }
     }
   }
+});
+
+test('M4 the waypoint is taken from a service and given back: L4 only, then L7, the application runs on', async () => {
+  const [bound] = services.filter((s) => s.server === 'plain' && s.way === 'waypoint');
+  const made = madeServices.find((s) => s.name === bound?.name);
+  assert.ok(made);
+  const { waypoint: _, ...straight } = made;
+  const answers = async (): Promise<string | undefined> => {
+    const { port, talk } = protocols['HTTP/1.1'] ?? assert.fail();
+    const socket = await dial(callers.captured, 'plain', vipOf('plain', 'waypoint'), port);
+    const by = await talk(socket);
+    socket.destroy();
+    return by;
+  };
+  assert.equal(await answers(), 'istio-envoy');
+  mesh.apply({ services: [straight] });
+  assert.equal(await answers(), '');
+  mesh.apply({ services: [made] });
+  assert.equal(await answers(), 'istio-envoy');
 });
 
 describe('CONNECT inside the tunnel (waypoint-l7.md 8.4, 8.7)', () => {
