@@ -1,5 +1,6 @@
 // ConfigMap `waypoint-plugins` → the plugins of waypoints (docs/security/plugins.md): a list in key `plugins.yaml`, a key for each file.
-// A list that cannot be read changes nothing and is told; a plugin whose file is missing is sent without, so that it fails
+// A list that cannot be read changes nothing and is told; where none was read before, nobody knows whom it is about, and
+// every service of the namespace that a waypoint serves fails closed. A plugin whose file is missing is sent without, so that it fails
 // as its author said, and is told too. Pure.
 import { parse } from 'yaml';
 import type { KubeObject } from '../../core/kube/index.ts';
@@ -28,6 +29,8 @@ export interface PluginFacts {
   readonly timeoutMs: number;
   readonly failOpen: boolean;
   readonly targetRefs: readonly TargetRef[];
+  /** For all services and Gateways of its namespace, of the root namespace for all. */
+  readonly everywhere?: boolean;
 }
 
 export interface PluginSetFacts extends Meta {
@@ -40,6 +43,17 @@ const maxSource = 1 << 16;
 const maxTimeoutMs = 10_000;
 const maxPlugins = 16;
 const known = ['name', 'file', 'targetRefs', 'timeout', 'failureMode'];
+
+const heldText = 'what was read before holds';
+/** Stands for plugins that nobody has read: without a file it fails, for everybody in its namespace. */
+const unreadable: PluginFacts = {
+  name: 'unreadable',
+  source: '',
+  timeoutMs: 0,
+  failOpen: false,
+  targetRefs: [],
+  everywhere: true,
+};
 
 /** What cannot be told apart or is too much: without its file, so that it fails as its author said. */
 const unusable = (p: PluginFacts, name: string): PluginFacts => ({ ...p, name, source: '' });
@@ -91,8 +105,9 @@ export function readPluginSet(o: KubeObject, before: PluginSetFacts | undefined)
     given = undefined;
   }
   if (!Array.isArray(given)) {
-    const faults = ['key "plugins.yaml" is no list in YAML: what was read before holds'];
-    return { ...meta, plugins: before?.plugins ?? [], faults };
+    const what = 'key "plugins.yaml" is no list in YAML';
+    if (before) return { ...meta, plugins: before.plugins, faults: [`${what}: ${heldText}`] };
+    return { ...meta, plugins: [unreadable], faults: [`${what}: all requests are refused`] };
   }
   const faults: string[] = [];
   const all = list(given);

@@ -387,6 +387,21 @@ describe('plugins', () => {
     assert.deepEqual(told(w).plugins, []);
   });
 
+  test('a list that was never read, as after a restart: everybody in its namespace fails closed', () => {
+    for (const bad of ['{', '']) {
+      const w = world(set(bad));
+      assert.deepEqual(
+        told(w).plugins?.map((p) => [p.name, p.source, p.failOpen]),
+        [['shop/unreadable', '', false]],
+      );
+      assert.match(faultsOf(w), /all requests are refused/);
+      w.gateways.apply('PluginSet', 'MODIFIED', set('[]'));
+      assert.deepEqual(told(w).plugins, []);
+    }
+    assert.deepEqual(told(world(set('{', {}, 'elsewhere'))).plugins, []);
+    assert.equal(told(world(set('{', {}, 'istio-system'))).plugins?.length, 1);
+  });
+
   test('a service whose plugin fails closed is at stake when its waypoint cannot be used', () => {
     const mode = (m: string) => {
       const w = world(set(`- {name: a, ${web}, failureMode: ${m}}`, { 'a.ts': 'A' }));

@@ -71,11 +71,17 @@ export function pluginsFor(
   const root = world.cluster.rootNamespace;
   const rank = (s: { readonly namespace: string }): string =>
     s.namespace === root ? '' : s.namespace;
+  const within = (namespace: string): boolean =>
+    namespace === root || namespace === service?.namespace || gateway.startsWith(`${namespace}/`);
   return [...world.gateways.plugins.values()]
     .toSorted((a, b) => (rank(a) < rank(b) ? -1 : 1))
     .flatMap((set) =>
       set.plugins
-        .filter((p) => p.targetRefs.some((t) => aims(world, set, t, service, gateway)))
+        .filter(
+          (p) =>
+            (p.everywhere === true && within(set.namespace)) ||
+            p.targetRefs.some((t) => aims(world, set, t, service, gateway)),
+        )
         .map((plugin) => ({ namespace: set.namespace, plugin })),
     );
 }
