@@ -68,7 +68,7 @@ export async function startSandbox(
   const run = (command: string, ...args: string[]): Promise<Finished> =>
     new Promise((resolve) => {
       const env = { ...process.env, KUBECONFIG: kubeconfig, NO_COLOR: '1' };
-      execFile(command, args, { env, timeout: 60_000, maxBuffer: 64 << 20 }, (error, out, err) => {
+      execFile(command, args, { env, timeout: 120_000, maxBuffer: 64 << 20 }, (error, out, err) => {
         const code = error ? (typeof error.code === 'number' ? error.code : 255) : 0;
         resolve({ code, out, err });
       });

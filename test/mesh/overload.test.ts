@@ -156,7 +156,7 @@ describe('with 400 descriptors', { skip }, () => {
       await mesh.enrol(testWorkload('near', '${here}'));
       const { admin, stats } = mesh.ztunnel.addresses;
       console.log(JSON.stringify({ admin: 'http://' + admin.host + ':' + admin.port, stats: 'http://' + stats.host + ':' + stats.port }));
-      process.on('disconnect', () => process.exit(0));
+      process.on('disconnect', () => void mesh.stop().finally(() => process.exit(0)));
       process.on('message', () => process.send(mesh.lines));
     `;
     const node = [process.execPath, '--input-type=module', '-e', code];

@@ -79,7 +79,7 @@ describe('command line against a sandbox', () => {
 
   /** Waits in this process: a command of its own for every look would be slow. */
   const verdict = (what: string, holds: (r: Report) => boolean): Promise<unknown> =>
-    sandbox.world.until(what, 20_000, async () =>
+    sandbox.world.until(what, 30_000, async () =>
       holds(await sandbox.world.verify('deploy/curl', 'svc/web')),
     );
 

@@ -56,7 +56,7 @@ describe('life of an enrolled namespace', () => {
   };
   const more = (count: number): Promise<unknown> => {
     const mark = loop.ok;
-    return sandbox.world.until(`${count} more requests`, 20_000, () =>
+    return sandbox.world.until(`${count} more requests`, 30_000, () =>
       Promise.resolve(loop.ok >= mark + count),
     );
   };
@@ -87,7 +87,7 @@ describe('life of an enrolled namespace', () => {
   test('enrolment fails no request and restarts nothing', async () => {
     const processes = await sandbox.world.processes('default');
     await sandbox.world.label('default', { 'istio.io/dataplane-mode': 'ambient' });
-    await sandbox.world.until('all enrolled', 20_000, async () => (await enrolled()) === 3);
+    await sandbox.world.until('all enrolled', 30_000, async () => (await enrolled()) === 3);
     await more(10);
     assert.deepEqual(loop.failed, []);
     assert.deepEqual(await sandbox.world.processes('default'), processes);
@@ -109,7 +109,7 @@ describe('life of an enrolled namespace', () => {
     await more(10);
     assert.deepEqual(loop.failed, [], 'no request failed while it was away');
     await sandbox.world.applyText(denyAll, 'deny-all');
-    await sandbox.world.until('the policy to refuse', 20_000, () =>
+    await sandbox.world.until('the policy to refuse', 30_000, () =>
       Promise.resolve(loop.failed.length > 0),
     );
     assert.match(loop.failed[0] ?? '', /^000 56$/, 'a refusal is a reset');
@@ -121,7 +121,7 @@ describe('life of an enrolled namespace', () => {
   test('F15 the node proxy is gone: captured traffic fails and never falls back to plaintext', async () => {
     const old = await meshPod('ztunnel');
     await sandbox.world.kube.remove(resources.pods, 'istio-system', old);
-    await sandbox.world.until('a failed request', 20_000, () =>
+    await sandbox.world.until('a failed request', 30_000, () =>
       Promise.resolve(loop.failed.length > 0),
     );
     await restarted('ztunnel', old);
@@ -140,19 +140,19 @@ describe('life of an enrolled namespace', () => {
     const processes = await sandbox.world.processes('default');
     // Gone at the proxies too: a pod that has left has no identity for it any more.
     await sandbox.world.kube.remove(resources.authorizationPolicies, 'default', 'allow-curl');
-    await sandbox.world.until('the policy to be gone', 10_000, async () => {
+    await sandbox.world.until('the policy to be gone', 30_000, async () => {
       const report = await sandbox.world.verify('deploy/curl', 'svc/web');
       return report.policies.length === 0;
     });
     await sandbox.world.label('default', { 'istio.io/dataplane-mode': null });
-    await sandbox.world.until('none enrolled', 20_000, async () => (await enrolled()) === 0);
+    await sandbox.world.until('none enrolled', 30_000, async () => (await enrolled()) === 0);
     await more(10);
     assert.deepEqual(loop.failed, []);
     assert.deepEqual(await sandbox.world.processes('default'), processes);
     const { items } = await sandbox.world.kube.list(resources.pods, 'default');
     for (const p of items)
       assert.equal(p.metadata.annotations?.['ambient.istio.io/redirection'], undefined);
-    await sandbox.world.until('the verifier to say plaintext', 15_000, async () => {
+    await sandbox.world.until('the verifier to say plaintext', 30_000, async () => {
       const report = await sandbox.world.verify('deploy/curl', 'svc/web');
       return report.verdict === 'plaintext';
     });

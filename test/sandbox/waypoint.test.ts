@@ -101,7 +101,7 @@ describe('waypoint', () => {
     await s.world.applyFile('samples/curl/curl.yaml');
     await s.world.available('default', 30_000);
     await s.world.label('default', { 'istio.io/dataplane-mode': 'ambient' });
-    await s.world.until('all enrolled', 20_000, async () => {
+    await s.world.until('all enrolled', 30_000, async () => {
       const { pods } = await s.world.status();
       return pods.filter((p) => p.namespace === 'default').every((p) => p.enrolled);
     });
@@ -127,7 +127,7 @@ describe('waypoint', () => {
     );
     const row =
       /^bookinfo-gateway +istio +bookinfo-gateway-istio\.default\.svc\.cluster\.local +True +/m;
-    await s.world.until('the gateway', 20_000, async () => row.test(await typed('get gateway')));
+    await s.world.until('the gateway', 30_000, async () => row.test(await typed('get gateway')));
     const service = await s.world.kube.get(resources.services, 'default', 'bookinfo-gateway-istio');
     assert.equal((service?.['spec'] as { type: string } | undefined)?.type, 'ClusterIP');
     const forward = spawn('kubectl', ['port-forward', 'svc/bookinfo-gateway-istio', ':80'], {
@@ -137,18 +137,18 @@ describe('waypoint', () => {
     try {
       let told = '';
       forward.stdout.on('data', (chunk: Buffer) => (told += chunk.toString()));
-      const port = await s.world.until('the forwarding', 10_000, () =>
+      const port = await s.world.until('the forwarding', 30_000, () =>
         Promise.resolve(/127\.0\.0\.1:(\d+)/.exec(told)?.[1]),
       );
       const get = (path: string): Promise<Response> => fetch(`http://localhost:${port}${path}`);
       // Only curl is let in: the gateway has an identity of its own, and no way around it.
       await s.world.until(
         'a refusal',
-        10_000,
+        30_000,
         async () => (await get('/productpage')).status === 503,
       );
       await s.world.applyText(ztunnelPolicy('curl', 'bookinfo-gateway-istio'), 'l4');
-      const shown = await s.world.until('the page', 10_000, async () => {
+      const shown = await s.world.until('the page', 30_000, async () => {
         const answer = await get('/productpage');
         return answer.status === 200 ? answer.text() : undefined;
       });
@@ -162,7 +162,7 @@ describe('waypoint', () => {
 
   test('11 12 as typed: the policy is accepted, a caller it does not name gets exit code 56', async () => {
     await s.world.applyText(ztunnelPolicy('bookinfo-gateway-istio'), 'l4');
-    await s.world.until('ZtunnelAccepted', 10_000, async () => {
+    await s.world.until('ZtunnelAccepted', 30_000, async () => {
       const p = await s.world.kube.get(
         resources.authorizationPolicies,
         'default',
@@ -170,7 +170,7 @@ describe('waypoint', () => {
       );
       return conditionsOf(p?.['status'])['ZtunnelAccepted'] === 'True';
     });
-    const refused = await s.world.until('a reset', 10_000, async () => {
+    const refused = await s.world.until('a reset', 30_000, async () => {
       const r = await shell(
         'kubectl exec deploy/curl -- curl -s "http://productpage:9080/productpage"',
       );
@@ -196,7 +196,7 @@ describe('waypoint', () => {
     const shown = await s.run('kubectl', 'get', 'gtw', 'waypoint');
     assert.match(shown.out, /^NAME +CLASS +ADDRESS +PROGRAMMED +AGE\n/);
     assert.match(shown.out, /waypoint +istio-waypoint +127\.[\d.]+ +True +/);
-    await s.world.until('services with a waypoint', 10_000, async () => {
+    await s.world.until('services with a waypoint', 30_000, async () => {
       const { out } = await s.ctl('ztunnel-config', 'services');
       return /default +productpage +\S+ +waypoint /.test(out);
     });
@@ -207,7 +207,7 @@ describe('waypoint', () => {
   test('15-19 a policy on methods: GET answers, DELETE and others are told RBAC: access denied', async () => {
     await s.world.applyText(waypointPolicy, 'l7');
     await s.world.applyText(ztunnelPolicy('curl', 'waypoint'), 'l4');
-    await s.world.until('WaypointAccepted', 10_000, async () => {
+    await s.world.until('WaypointAccepted', 30_000, async () => {
       const p = await s.world.kube.get(
         resources.authorizationPolicies,
         'default',
@@ -215,7 +215,7 @@ describe('waypoint', () => {
       );
       return conditionsOf(p?.['status'])['WaypointAccepted'] === 'True';
     });
-    const denied = await s.world.until('a refusal', 10_000, async () => {
+    const denied = await s.world.until('a refusal', 30_000, async () => {
       const r = await curl(page, '-X', 'DELETE', '-w', ' %{http_code}');
       return r.code === 0 && r.out.endsWith('403') ? r : undefined;
     });
@@ -278,7 +278,7 @@ describe('waypoint', () => {
 
   test('20 21 a route by weights: about nine in ten, no v3, and its status says so', async () => {
     await s.world.applyText(canary, 'route');
-    const route = await s.world.until('route status', 10_000, async () => {
+    const route = await s.world.until('route status', 30_000, async () => {
       const { items } = await s.world.kube.list(resources.httpRoutes, 'default');
       const [first] = ((items[0]?.['status'] as { parents?: unknown[] } | undefined)?.parents ??
         []) as unknown[];
@@ -290,7 +290,7 @@ describe('waypoint', () => {
       ResolvedWaypoints: 'True',
     });
     const command = `for i in $(seq 1 100); do curl -s --max-time 3 http://reviews:9080/reviews/0 | grep -o 'reviews-v[0-9]' | head -1; done`;
-    const counted = await s.world.until('only v1 and v2', 20_000, async () => {
+    const counted = await s.world.until('only v1 and v2', 30_000, async () => {
       const probe = await s.world.exec('deploy/curl', ['sh', '-c', command.replace('100', '10')]);
       if (probe.out.includes('v3')) return undefined;
       return s.world.exec('deploy/curl', ['sh', '-c', command]);
@@ -315,7 +315,7 @@ describe('waypoint', () => {
         { kind: 'merge' },
       );
     const answer = (what: string, code: number, out: string): Promise<unknown> =>
-      s.world.until(what, 10_000, async () => {
+      s.world.until(what, 30_000, async () => {
         const r = await curl(...details);
         return r.code === code && r.out === out;
       });
@@ -346,7 +346,7 @@ describe('waypoint', () => {
         .sign(privateKey);
     const jwks = JSON.stringify({ keys: [await exportJWK(publicKey)] });
     await s.world.applyText(tokenRules(issuer, jwks), 'tokens');
-    await s.world.until('its status', 10_000, async () => {
+    await s.world.until('its status', 30_000, async () => {
       const o = await s.world.kube.get(resources.requestAuthentications, 'default', 'details');
       const now = conditionsOf(o?.['status']);
       return now['WaypointAccepted'] === 'True' && now['ambientlite.dev/Accepted'] === 'True';
@@ -361,7 +361,7 @@ describe('waypoint', () => {
     ];
     for (const [token, path, expected] of rows) {
       const auth = token === '' ? [] : ['-H', `Authorization: Bearer ${token}`];
-      await s.world.until(expected, 10_000, async () => {
+      await s.world.until(expected, 30_000, async () => {
         const { out } = await curl(`http://details:9080${path}`, ...auth, '-w', '\n%{http_code}');
         const cut = out.lastIndexOf('\n');
         const told = `${out.slice(cut + 1)} ${out.slice(0, cut)}`;
@@ -411,13 +411,13 @@ describe('waypoint', () => {
       return [...text.matchAll(/^```yaml\n([\s\S]*?)^```$/gm)].map((m) => m[1] ?? '');
     };
     const answers = (path: string, code: string, ...more: string[]): Promise<unknown> =>
-      s.world.until(`${path} ${code}`, 10_000, async () => {
+      s.world.until(`${path} ${code}`, 30_000, async () => {
         const url = `http://details:9080${path}`;
         const r = await curl(url, ...more, '-o', '/dev/null', '-w', '%{http_code}');
         return r.out === code;
       });
     const accepted = (resource: Resource, name: string): Promise<unknown> =>
-      s.world.until(`${name} accepted`, 10_000, async () => {
+      s.world.until(`${name} accepted`, 30_000, async () => {
         const o = await s.world.kube.get(resource, 'default', name);
         const now = conditionsOf(o?.['status']);
         return now['WaypointAccepted'] === 'True' && now['ambientlite.dev/Accepted'] !== 'False';
@@ -536,7 +536,7 @@ spec:
     const call = (...args: string[]) =>
       curl('http://api.example/', '-w', ' %{http_code}', ...args).then((r) => r.out);
     try {
-      await s.world.until('an answer from outside', 20_000, async () => {
+      await s.world.until('an answer from outside', 30_000, async () => {
         return (await call()) === 'from outside 200';
       });
       assert.equal(heard.at(-1), 'api.example api.example');
@@ -578,7 +578,7 @@ spec:
       const loop = await s.world.loop('deploy/curl', url);
       const answered = (n: number): Promise<unknown> => {
         const wanted = loop.ok + n;
-        return s.world.until('answers', 20_000, () => Promise.resolve(loop.ok > wanted));
+        return s.world.until('answers', 30_000, () => Promise.resolve(loop.ok > wanted));
       };
       await answered(10);
       const ran = await s.run('kubectl', '-n', namespace, 'rollout', 'restart', `deploy/${name}`);
@@ -614,7 +614,7 @@ spec:
       );
       const resource = kinds[kind];
       assert.ok(resource, kind);
-      await s.world.until(`${kind} ${name} accepted`, 10_000, async () => {
+      await s.world.until(`${kind} ${name} accepted`, 30_000, async () => {
         const object = await s.world.kube.get(resource, 'default', name);
         const status = (object?.['status'] ?? {}) as { parents?: unknown[] };
         const found = conditionsOf(status.parents?.[0] ?? status);
@@ -623,7 +623,7 @@ spec:
       });
     }
     for (const resource of [resources.horizontalPodAutoscalers, resources.podDisruptionBudgets]) {
-      await s.world.until(`its ${resource.kind}`, 10_000, async () => {
+      await s.world.until(`its ${resource.kind}`, 30_000, async () => {
         const made = await s.world.kube.get(resource, 'default', 'waypoint');
         return made?.metadata.ownerReferences?.[0]?.kind === 'Gateway';
       });
@@ -635,7 +635,7 @@ spec:
     }
     const ratings = (path: string, ...more: string[]): Promise<{ out: string }> =>
       curl(`http://ratings:9080${path}`, '-w', ' %{http_code}', ...more);
-    await s.world.until('the fault', 10_000, async () => {
+    await s.world.until('the fault', 30_000, async () => {
       const { out } = await ratings('/ratings/0', '-H', 'x-test: abort');
       return out === 'fault filter abort 418';
     });
@@ -664,11 +664,11 @@ spec:
     const gone = await s.ctl('waypoint', 'delete', '--all');
     assert.equal(gone.out, 'waypoint default/waypoint deleted\n');
     assert.equal((await s.ctl('waypoint', 'list')).out, 'No waypoints found.\n');
-    await s.world.until('its pods to go', 20_000, async () => {
+    await s.world.until('its pods to go', 30_000, async () => {
       const { items } = await s.world.kube.list(resources.pods, 'default');
       return !items.some((p) => p.metadata.name.startsWith('waypoint-'));
     });
-    await s.world.until('direct answers', 10_000, async () => {
+    await s.world.until('direct answers', 30_000, async () => {
       const r = await curl(page, '-X', 'DELETE', '-o', '/dev/null', '-w', '%{http_code}');
       return r.out === '200';
     });
