@@ -46,7 +46,8 @@ export async function child(
   const path = join(import.meta.dirname, file);
   return fork(path, [...args], {
     serialization: 'advanced',
-    execArgv: [...process.execArgv, ...flags],
+    // Its own flags, not those that `npm run bench` gives the cases in this process.
+    execArgv: [...process.execArgv.filter((f) => !ztunnelFlags.includes(f)), ...flags],
     env: { ...process.env, MALLOC_ARENA_MAX: '1' },
     stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
   });
