@@ -8,10 +8,9 @@ import { silentLog } from '../../core/base/index.ts';
 import { KubeError, resources } from '../../core/kube/index.ts';
 import type { NamespacedHost } from '../../core/model/index.ts';
 import type { RpcChannel } from '../../core/rpc/index.ts';
-import { systemClock, systemRandom } from '../../core/runtime/index.ts';
-import { MeshFeed, XdsSource } from '../../core/xds/index.ts';
+import { MeshFeed, type XdsSource } from '../../core/xds/index.ts';
 import type { Istiod } from '../../istiod-lite/index.ts';
-import { startCluster, type TestCluster } from '../kit/cluster.ts';
+import { followMesh, startCluster, type TestCluster } from '../kit/cluster.ts';
 import { eventually } from '../kit/eventually.ts';
 
 const crds = readFileSync(
@@ -61,19 +60,7 @@ describe('entries', () => {
       istiod,
       await cluster.token('istio-system', 'ztunnel', 'ztunnel-1'),
     );
-    source = new XdsSource({
-      open: () => channel,
-      node: {
-        id: 'ztunnel~127.70.2.3~ztunnel-1.istio-system~istio-system.svc.cluster.local',
-        metadata: { fields: { NAMESPACE: { stringValue: 'istio-system' } } },
-      },
-      feed,
-      clock: systemClock,
-      random: systemRandom,
-      log: silentLog,
-    });
-    source.start();
-    await feed.synced;
+    source = await followMesh(channel, feed, '127.70.2.3');
   });
   after(async () => {
     source.stop();

@@ -13,10 +13,9 @@ import {
   workloadUid,
 } from '../../core/model/index.ts';
 import { decode, type RpcChannel, RpcError } from '../../core/rpc/index.ts';
-import { systemClock, systemRandom } from '../../core/runtime/index.ts';
-import { addressType, MeshFeed, serviceConfigType, XdsSource } from '../../core/xds/index.ts';
+import { addressType, MeshFeed, serviceConfigType, type XdsSource } from '../../core/xds/index.ts';
 import type { Istiod } from '../../istiod-lite/index.ts';
-import { startCluster, type TestCluster } from '../kit/cluster.ts';
+import { followMesh, startCluster, type TestCluster } from '../kit/cluster.ts';
 import { eventually } from '../kit/eventually.ts';
 
 const objects = `
@@ -70,19 +69,7 @@ describe('control plane over a real API', () => {
     await cluster.apply(objects);
     istiod = await cluster.istiod();
     const xds = await channel(await cluster.token('istio-system', 'ztunnel', 'ztunnel-1'));
-    source = new XdsSource({
-      open: () => xds,
-      node: {
-        id: 'ztunnel~127.70.0.3~ztunnel-1.istio-system~istio-system.svc.cluster.local',
-        metadata: { fields: { NAMESPACE: { stringValue: 'istio-system' } } },
-      },
-      feed,
-      clock: systemClock,
-      random: systemRandom,
-      log: silentLog,
-    });
-    source.start();
-    await feed.synced;
+    source = await followMesh(xds, feed, '127.70.0.3');
   });
 
   after(async () => {

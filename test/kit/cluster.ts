@@ -8,6 +8,7 @@ import { type Log, silentLog } from '../../core/base/index.ts';
 import { connectKube, type KubeClient, type KubeObject, resources } from '../../core/kube/index.ts';
 import { openChannel, type RpcChannel } from '../../core/rpc/index.ts';
 import { systemClock, systemRandom } from '../../core/runtime/index.ts';
+import { type MeshFeed, XdsSource } from '../../core/xds/index.ts';
 import { type Istiod, readConfig, startIstiodLite } from '../../istiod-lite/index.ts';
 import {
   createTokens,
@@ -139,4 +140,26 @@ export async function startCluster(): Promise<TestCluster> {
       rmSync(dir, { recursive: true, force: true });
     },
   };
+}
+
+/** Fills `feed` as pod `ztunnel-1` of `istio-system` at `ip` does; resolves when it has the mesh. The channel stays the caller's. */
+export async function followMesh(
+  channel: RpcChannel,
+  feed: MeshFeed,
+  ip: string,
+): Promise<XdsSource> {
+  const source = new XdsSource({
+    open: () => channel,
+    node: {
+      id: `ztunnel~${ip}~ztunnel-1.istio-system~istio-system.svc.cluster.local`,
+      metadata: { fields: { NAMESPACE: { stringValue: 'istio-system' } } },
+    },
+    feed,
+    clock: systemClock,
+    random: systemRandom,
+    log: silentLog,
+  });
+  source.start();
+  await feed.synced;
+  return source;
 }
