@@ -3,12 +3,11 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { KubeObject } from '../../core/kube/index.ts';
 import type { Service, Workload } from '../../core/model/index.ts';
-import { ClusterState, type Kind, nothingTouched } from '../cluster/index.ts';
 import type { World } from './binding.ts';
-import { type GatewayKind, GatewayState } from './gateway-state.ts';
 import { withWaypoints } from './references.ts';
 import { serviceConfigs } from './service-config.ts';
 import { serviceStatus } from './status-plan.ts';
+import { worldOf } from './testkit.ts';
 
 const settings = {
   clusterId: 'Kubernetes',
@@ -76,16 +75,8 @@ const klass: KubeObject = {
   spec: { controllerName: 'istio.io/mesh-controller' },
 };
 
-const gatewayKinds = new Set(['Gateway', 'GatewayClass']);
 function world(...objects: readonly KubeObject[]): World {
-  const cluster = new ClusterState('istio-system', 'default');
-  const gateways = new GatewayState();
-  for (const o of [klass, ...objects]) {
-    const kind = o.kind ?? '';
-    if (gatewayKinds.has(kind)) gateways.apply(kind as GatewayKind, 'ADDED', o);
-    else cluster.apply(kind as Kind, 'ADDED', o, nothingTouched());
-  }
-  return { cluster, gateways, settings };
+  return worldOf(settings, [klass, ...objects]);
 }
 
 const hostname = 'web.shop.svc.cluster.local';

@@ -8,14 +8,13 @@ import { type CertificateAuthority, createCa } from '../../certs/index.ts';
 import type { KubeObject } from '../../core/kube/index.ts';
 import type { Service } from '../../core/model/index.ts';
 import { systemClock } from '../../core/runtime/index.ts';
-import { ClusterState, type Kind, nothingTouched } from '../cluster/index.ts';
 import type { World } from './binding.ts';
-import { type GatewayKind, GatewayState } from './gateway-state.ts';
 import { gatewayStatus } from './gateway-status.ts';
 import { withWaypoints } from './references.ts';
 import { destinationRuleStatus } from './rule-status.ts';
 import { serviceConfigs } from './service-config.ts';
 import { entryStatus, policyStatus, routeStatus } from './status-plan.ts';
+import { worldOf } from './testkit.ts';
 
 const settings = {
   clusterId: 'Kubernetes',
@@ -75,22 +74,8 @@ const gateway: KubeObject[] = [
     { labels: { 'kubernetes.io/service-name': 'egress' } },
   ),
 ];
-const meshKinds = new Set([
-  'Namespace',
-  'Service',
-  'EndpointSlice',
-  'ServiceEntry',
-  'AuthorizationPolicy',
-]);
 function world(...objects: readonly KubeObject[]): World {
-  const cluster = new ClusterState('istio-system', 'default');
-  const gateways = new GatewayState();
-  for (const o of [...gateway, ...objects]) {
-    const kind = o.kind ?? '';
-    if (meshKinds.has(kind)) cluster.apply(kind as Kind, 'ADDED', o, nothingTouched());
-    else gateways.apply(kind as GatewayKind, 'ADDED', o);
-  }
-  return { cluster, gateways, settings };
+  return worldOf(settings, [...gateway, ...objects]);
 }
 const configOf = (w: World) =>
   serviceConfigs(w).find((c) => c.name === 'shop/api.example.com')?.config;

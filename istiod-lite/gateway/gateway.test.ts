@@ -4,14 +4,13 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { KubeObject } from '../../core/kube/index.ts';
 import { L7PathKind } from '../../core/proto/index.ts';
-import { ClusterState, type Kind, nothingTouched } from '../cluster/index.ts';
 import { bindService, type World } from './binding.ts';
 import { serviceWaypoint } from './references.ts';
 import { planDeployment } from './deploy-plan.ts';
-import { type GatewayKind, GatewayState } from './gateway-state.ts';
 import { serviceConfigs } from './service-config.ts';
 import { gatewayStatus } from './gateway-status.ts';
 import { policyStatus, routeStatus, serviceStatus } from './status-plan.ts';
+import { worldOf } from './testkit.ts';
 
 const settings = {
   clusterId: 'Kubernetes',
@@ -82,24 +81,8 @@ const klass: KubeObject = {
   spec: { controllerName: 'istio.io/mesh-controller' },
 };
 
-const gatewayKinds = new Set([
-  'Gateway',
-  'GatewayClass',
-  'HTTPRoute',
-  'GRPCRoute',
-  'TCPRoute',
-  'TLSRoute',
-]);
-
 function world(...objects: readonly KubeObject[]): World {
-  const cluster = new ClusterState('istio-system', 'default');
-  const gateways = new GatewayState();
-  for (const o of [klass, ...objects]) {
-    const kind = o.kind ?? '';
-    if (gatewayKinds.has(kind)) gateways.apply(kind as GatewayKind, 'ADDED', o);
-    else cluster.apply(kind as Kind, 'ADDED', o, nothingTouched());
-  }
-  return { cluster, gateways, settings };
+  return worldOf(settings, [klass, ...objects]);
 }
 
 const enrolled = namespace({ 'istio.io/use-waypoint': 'waypoint' });

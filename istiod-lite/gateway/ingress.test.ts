@@ -5,15 +5,14 @@ import { before, describe, test } from 'node:test';
 import { createCa, type CertificateAuthority } from '../../certs/index.ts';
 import type { KubeObject } from '../../core/kube/index.ts';
 import { systemClock } from '../../core/runtime/index.ts';
-import { ClusterState, type Kind, nothingTouched } from '../cluster/index.ts';
 import type { World } from './binding.ts';
 import { withWaypoints } from './references.ts';
 import { planDeployment } from './deploy-plan.ts';
 import { gatewayStatus } from './gateway-status.ts';
-import { type GatewayKind, GatewayState } from './gateway-state.ts';
 import { readGateway, readRoute, type RouteKind } from './objects.ts';
 import { serviceConfigs } from './service-config.ts';
 import { routeStatus } from './status-plan.ts';
+import { worldOf } from './testkit.ts';
 
 const settings = {
   clusterId: 'Kubernetes',
@@ -78,18 +77,9 @@ const klass: KubeObject = {
   spec: { controllerName: 'istio.io/gateway-controller' },
 };
 
-const meshKinds = new Set(['Namespace', 'Service', 'EndpointSlice', 'AuthorizationPolicy']);
-
 function world(...objects: readonly KubeObject[]): World {
-  const cluster = new ClusterState('istio-system', 'default');
-  const gateways = new GatewayState();
   const base = [klass, namespace('shop'), namespace('other', { team: 'a' }), service('web')];
-  for (const o of [...base, ...objects]) {
-    const kind = o.kind ?? '';
-    if (meshKinds.has(kind)) cluster.apply(kind as Kind, 'ADDED', o, nothingTouched());
-    else gateways.apply(kind as GatewayKind, 'ADDED', o);
-  }
-  return { cluster, gateways, settings };
+  return worldOf(settings, [...base, ...objects]);
 }
 
 let ca: CertificateAuthority;

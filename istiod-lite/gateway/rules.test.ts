@@ -5,12 +5,12 @@ import type { KubeObject } from '../../core/kube/index.ts';
 import { L7Balancer, L7PathKind } from '../../core/proto/index.ts';
 import type * as wire from '../../core/proto/index.ts';
 import type { Draft } from '../../core/rpc/index.ts';
-import { ClusterState, field, type Kind, nothingTouched } from '../cluster/index.ts';
+import { field } from '../cluster/index.ts';
 import type { World } from './binding.ts';
 import { clusterFor, rulesFor } from './destination-rules.ts';
-import { type GatewayKind, GatewayState } from './gateway-state.ts';
 import { destinationRuleStatus, virtualServiceStatus } from './rule-status.ts';
 import { serviceConfigs } from './service-config.ts';
+import { worldOf } from './testkit.ts';
 
 const settings = {
   clusterId: 'Kubernetes',
@@ -52,23 +52,8 @@ const base: readonly KubeObject[] = [
   service('web'),
   service('v2'),
 ];
-const gatewayKinds = new Set([
-  'Gateway',
-  'GatewayClass',
-  'HTTPRoute',
-  'DestinationRule',
-  'VirtualService',
-]);
-
 function world(...objects: readonly KubeObject[]): World {
-  const cluster = new ClusterState('istio-system', 'default');
-  const gateways = new GatewayState();
-  for (const o of [...base, ...objects]) {
-    const kind = o.kind ?? '';
-    if (gatewayKinds.has(kind)) gateways.apply(kind as GatewayKind, 'ADDED', o);
-    else cluster.apply(kind as Kind, 'ADDED', o, nothingTouched());
-  }
-  return { cluster, gateways, settings };
+  return worldOf(settings, [...base, ...objects]);
 }
 
 const at = (second: number): object => ({

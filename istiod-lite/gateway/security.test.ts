@@ -4,15 +4,14 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { KubeObject } from '../../core/kube/index.ts';
 import { L7Normalization, L7PolicyAction } from '../../core/proto/index.ts';
-import { ClusterState, type Kind, nothingTouched } from '../cluster/index.ts';
 import { authenticationStatus } from './authentication-status.ts';
 import { keySources } from './authentication.ts';
 import type { World } from './binding.ts';
-import { type GatewayKind, GatewayState } from './gateway-state.ts';
 import { noMeshConfig, readMeshConfig } from './mesh-config.ts';
 import { rateLimitStatus } from './rate-limit-status.ts';
 import { providerFault, securityFor } from './security.ts';
 import { policiesAtStake } from './targets.ts';
+import { worldOf } from './testkit.ts';
 
 const settings = {
   clusterId: 'Kubernetes',
@@ -51,25 +50,10 @@ extensionProviders:
 - name: traces
   opentelemetry: {service: x, port: 1}
 `;
-const gatewayKinds = new Set([
-  'RequestAuthentication',
-  'MeshConfig',
-  'RateLimitPolicy',
-  'PluginSet',
-  'Gateway',
-]);
-
 function world(...objects: readonly KubeObject[]): World {
-  const cluster = new ClusterState('istio-system', 'default');
-  const gateways = new GatewayState();
   const service = (name: string, port: number): KubeObject =>
     object('Service', name, { clusterIP: '10.0.0.9', ports: [{ name: 'http', port }] });
-  for (const o of [service('web', 80), service('authz', 9000), ...objects]) {
-    const kind = o.kind ?? '';
-    if (gatewayKinds.has(kind)) gateways.apply(kind as GatewayKind, 'ADDED', o);
-    else cluster.apply(kind as Kind, 'ADDED', o, nothingTouched());
-  }
-  return { cluster, gateways, settings };
+  return worldOf(settings, [service('web', 80), service('authz', 9000), ...objects]);
 }
 const told = (w: World) => securityFor(w, w.cluster.services.get('shop', 'web'), 'shop/waypoint');
 
