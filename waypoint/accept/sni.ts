@@ -21,21 +21,24 @@ const other: ServerName = { state: 'other' };
 /** The handshake bytes of the records, as far as they are there; `undefined` = something else than a handshake. */
 function handshakeOf(bytes: Buffer): Buffer | undefined {
   const parts: Buffer[] = [];
+  let total = 0;
+  let whole: number | undefined;
   for (let at = 0; at < bytes.length; ) {
     const [type, major] = [bytes[at], bytes[at + 1]];
     if (type !== handshakeRecord || (major !== undefined && major !== 3)) return undefined;
     if (at + 5 > bytes.length) break;
     const length = bytes.readUInt16BE(at + 3);
     if (length === 0 || length > longestRecord) return undefined;
-    parts.push(bytes.subarray(at + 5, at + 5 + length));
+    const part = bytes.subarray(at + 5, at + 5 + length);
+    parts.push(part);
+    total += part.length;
     at += 5 + length;
-    const whole = helloLength(parts);
-    if (whole !== undefined && sum(parts) >= whole) break;
+    // Once: records of a byte each must not make this quadratic.
+    if (total >= 4) whole ??= helloLength(parts);
+    if (whole !== undefined && total >= whole) break;
   }
   return Buffer.concat(parts);
 }
-
-const sum = (parts: readonly Buffer[]): number => parts.reduce((n, p) => n + p.length, 0);
 
 /** With its header of four bytes. */
 function helloLength(parts: readonly Buffer[]): number | undefined {
