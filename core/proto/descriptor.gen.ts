@@ -3373,6 +3373,97 @@ export const descriptor = {
           "tls": {
            "type": "OutsideTls",
            "id": 16
+          },
+          "warmup": {
+           "type": "Warmup",
+           "id": 17
+          },
+          "tcpKeepalive": {
+           "type": "TcpKeepalive",
+           "id": 18,
+           "protoName": "tcp_keepalive"
+          },
+          "http2Keepalive": {
+           "type": "Http2Keepalive",
+           "id": 19,
+           "protoName": "http2_keepalive"
+          },
+          "maxConcurrentStreams": {
+           "type": "uint32",
+           "id": 20,
+           "protoName": "max_concurrent_streams"
+          },
+          "maxConnectionMs": {
+           "type": "uint32",
+           "id": 21,
+           "protoName": "max_connection_ms"
+          },
+          "proxyHeader": {
+           "type": "ProxyHeader",
+           "id": 22,
+           "protoName": "proxy_header"
+          },
+          "tcpIdleTimeoutMs": {
+           "type": "uint32",
+           "id": 23,
+           "protoName": "tcp_idle_timeout_ms"
+          }
+         }
+        },
+        "ProxyHeader": {
+         "values": {
+          "NO_HEADER": 0,
+          "V1": 1,
+          "V2": 2
+         }
+        },
+        "Warmup": {
+         "fields": {
+          "durationMs": {
+           "type": "uint32",
+           "id": 1,
+           "protoName": "duration_ms"
+          },
+          "minimumShare": {
+           "type": "uint32",
+           "id": 2,
+           "protoName": "minimum_share"
+          },
+          "aggression": {
+           "type": "uint32",
+           "id": 3
+          }
+         }
+        },
+        "TcpKeepalive": {
+         "fields": {
+          "timeMs": {
+           "type": "uint32",
+           "id": 1,
+           "protoName": "time_ms"
+          },
+          "intervalMs": {
+           "type": "uint32",
+           "id": 2,
+           "protoName": "interval_ms"
+          },
+          "probes": {
+           "type": "uint32",
+           "id": 3
+          }
+         }
+        },
+        "Http2Keepalive": {
+         "fields": {
+          "intervalMs": {
+           "type": "uint32",
+           "id": 1,
+           "protoName": "interval_ms"
+          },
+          "timeoutMs": {
+           "type": "uint32",
+           "id": 2,
+           "protoName": "timeout_ms"
           }
          }
         },
@@ -3417,6 +3508,11 @@ export const descriptor = {
            "type": "uint32",
            "id": 2,
            "protoName": "min_concurrency"
+          },
+          "intervalMs": {
+           "type": "uint32",
+           "id": 3,
+           "protoName": "interval_ms"
           }
          }
         },
@@ -3469,6 +3565,11 @@ export const descriptor = {
            "type": "uint32",
            "id": 4,
            "protoName": "ttl_ms"
+          },
+          "attributes": {
+           "rule": "repeated",
+           "type": "HeaderValue",
+           "id": 5
           }
          }
         },

@@ -40,6 +40,8 @@ export const L7PolicyAction = {"ALLOW":0,"DENY":1,"CUSTOM":2,"AUDIT":3} as const
 
 export const L7Balancer = {"LEAST_REQUEST":0,"ROUND_ROBIN":1,"RANDOM":2,"PASSTHROUGH":3,"RING_HASH":4,"MAGLEV":5} as const;
 
+export const L7ProxyHeader = {"NO_HEADER":0,"V1":1,"V2":2} as const;
+
 /** istio.security.Authorization */
 export interface SecurityAuthorization {
   name: string;
@@ -1116,6 +1118,33 @@ export interface L7TrafficPolicy {
   upgradeH2: boolean;
   useClientProtocol: boolean;
   tls?: L7OutsideTls | null;
+  warmup?: L7Warmup | null;
+  tcpKeepalive?: L7TcpKeepalive | null;
+  http2Keepalive?: L7Http2Keepalive | null;
+  maxConcurrentStreams: number;
+  maxConnectionMs: number;
+  proxyHeader: number;
+  tcpIdleTimeoutMs: number;
+}
+
+/** ambientlite.waypoint.v1.Warmup */
+export interface L7Warmup {
+  durationMs: number;
+  minimumShare: number;
+  aggression: number;
+}
+
+/** ambientlite.waypoint.v1.TcpKeepalive */
+export interface L7TcpKeepalive {
+  timeMs: number;
+  intervalMs: number;
+  probes: number;
+}
+
+/** ambientlite.waypoint.v1.Http2Keepalive */
+export interface L7Http2Keepalive {
+  intervalMs: number;
+  timeoutMs: number;
 }
 
 /** ambientlite.waypoint.v1.OutsideTls */
@@ -1132,6 +1161,7 @@ export interface L7OutsideTls {
 export interface L7RetryBudget {
   share: number;
   minConcurrency: number;
+  intervalMs: number;
 }
 
 /** ambientlite.waypoint.v1.HashKey */
@@ -1150,6 +1180,7 @@ export interface L7HashCookie {
   path: string;
   generate: boolean;
   ttlMs: number;
+  attributes: L7HeaderValue[];
 }
 
 /** ambientlite.waypoint.v1.OutlierDetection */
@@ -1319,6 +1350,9 @@ export interface Messages {
   'ambientlite.waypoint.v1.AccessOperation': L7AccessOperation;
   'ambientlite.waypoint.v1.AccessCondition': L7AccessCondition;
   'ambientlite.waypoint.v1.TrafficPolicy': L7TrafficPolicy;
+  'ambientlite.waypoint.v1.Warmup': L7Warmup;
+  'ambientlite.waypoint.v1.TcpKeepalive': L7TcpKeepalive;
+  'ambientlite.waypoint.v1.Http2Keepalive': L7Http2Keepalive;
   'ambientlite.waypoint.v1.OutsideTls': L7OutsideTls;
   'ambientlite.waypoint.v1.RetryBudget': L7RetryBudget;
   'ambientlite.waypoint.v1.HashKey': L7HashKey;

@@ -163,6 +163,28 @@ describe('trafficPolicy', () => {
       },
     ],
     [
+      'warmup: a tenth at first, and linear',
+      { trafficPolicy: { loadBalancer: { warmup: { duration: '90s' } } } },
+      { warmup: { durationMs: 90_000, minimumShare: 1_000, aggression: 1_000 } },
+    ],
+    [
+      'warmup as asked for',
+      {
+        trafficPolicy: {
+          loadBalancer: {
+            simple: 'ROUND_ROBIN',
+            warmup: { duration: '1m', minimumPercent: 2.5, aggression: 1.5 },
+          },
+        },
+      },
+      { warmup: { durationMs: 60_000, minimumShare: 250, aggression: 1_500 } },
+    ],
+    [
+      'warmup under its old name',
+      { trafficPolicy: { loadBalancer: { warmupDurationSecs: '30s' } } },
+      { warmup: { durationMs: 30_000, minimumShare: 1_000, aggression: 1_000 } },
+    ],
+    [
       'pools',
       {
         trafficPolicy: {
@@ -429,12 +451,12 @@ describe('status', () => {
     const spec = {
       trafficPolicy: {
         tls: { mode: 'SIMPLE', insecureSkipVerify: true },
-        loadBalancer: { warmup: {} },
+        loadBalancer: { simple: 'RANDOM', warmup: { duration: '1s' } },
       },
     };
     assert.match(
       ofDr('a', dr('a', spec))[1] ?? '',
-      /PartiallyInvalid True UnsupportedValue: trafficPolicy\.tls\.insecureSkipVerify .*trafficPolicy\.loadBalancer\.warmup is not/,
+      /PartiallyInvalid True UnsupportedValue: trafficPolicy\.tls\.insecureSkipVerify .*trafficPolicy\.loadBalancer\.warmup with RANDOM is not/,
     );
     assert.equal(
       ofDr('a', dr('a', { trafficPolicy: { tls: { mode: 'ISTIO_MUTUAL' } } })).length,

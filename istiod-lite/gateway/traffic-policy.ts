@@ -73,6 +73,23 @@ function locality(v: unknown): Draft<wire.L7Locality> | undefined {
   };
 }
 
+/** Its old name says the duration alone. */
+function warmup(v: unknown): Draft<wire.L7Warmup> | undefined {
+  const w = field(v, 'warmup');
+  const durationMs = ms(field(w, 'duration') ?? field(v, 'warmupDurationSecs'));
+  if (durationMs === 0) return undefined;
+  const percent = field(w, 'minimumPercent');
+  const given = field(w, 'aggression');
+  return {
+    durationMs,
+    minimumShare: Math.round(typeof percent === 'number' ? within(percent, 100) * 100 : 1_000),
+    aggression:
+      typeof given === 'number' && given >= 1 ? Math.round(within(given, 1e6) * 1_000) : 1_000,
+  };
+}
+
+const within = (n: number, most: number): number => Math.min(Math.max(0, n), most);
+
 function outlier(v: unknown): Draft<wire.L7OutlierDetection> | undefined {
   if (v === undefined) return undefined;
   const of = (name: string, fallback: number): number => {
@@ -119,6 +136,7 @@ function budget(v: unknown): Draft<wire.L7RetryBudget> | undefined {
 }
 
 export function trafficPolicy(s: Sections): Draft<wire.L7TrafficPolicy> {
+  const grows = warmup(s.loadBalancer);
   const places = locality(field(s.loadBalancer, 'localityLbSetting'));
   const ejects = outlier(s.outlierDetection);
   const retries = budget(s.retryBudget);
@@ -126,6 +144,7 @@ export function trafficPolicy(s: Sections): Draft<wire.L7TrafficPolicy> {
     ...balancing(s.loadBalancer),
     ...pool(s.connectionPool),
     ...(places && { locality: places }),
+    ...(grows && { warmup: grows }),
     ...(ejects && { outlier: ejects }),
     ...(retries && { retryBudget: retries }),
   };
@@ -144,7 +163,10 @@ const knownIn: readonly (readonly [readonly string[], readonly string[]])[] = [
     ],
   ],
   [['tls'], ['mode', 'credentialName', 'sni', 'subjectAltNames', 'caCertificates']],
-  [['loadBalancer'], ['simple', 'consistentHash', 'localityLbSetting']],
+  [
+    ['loadBalancer'],
+    ['simple', 'consistentHash', 'localityLbSetting', 'warmup', 'warmupDurationSecs'],
+  ],
   [
     ['connectionPool', 'tcp'],
     ['maxConnections', 'connectTimeout', 'idleTimeout'],
@@ -176,6 +198,9 @@ const knownIn: readonly (readonly [readonly string[], readonly string[]])[] = [
     ],
   ],
 ];
+
+/** Balancers under which weights may grow. */
+const warming = ['', 'UNSPECIFIED', 'LEAST_REQUEST', 'LEAST_CONN', 'ROUND_ROBIN'];
 
 /** Labels that failoverPriority may name here: those a workload's place is known by. */
 const priorityLabels = new Set([
@@ -209,6 +234,10 @@ export function unsupportedParts(policy: unknown, prefix = 'trafficPolicy'): str
   if (odd !== undefined)
     out.push(`${prefix}.loadBalancer.localityLbSetting.failoverPriority[${odd}]`);
   const hash = field(policy, 'loadBalancer', 'consistentHash');
+  const by = hash === undefined ? text(field(policy, 'loadBalancer', 'simple')) : 'consistentHash';
+  if (warmup(field(policy, 'loadBalancer')) && !warming.includes(by)) {
+    out.push(`${prefix}.loadBalancer.warmup with ${by}`);
+  }
   const ring = whole(field(hash, 'ringHash', 'minimumRingSize') ?? field(hash, 'minimumRingSize'));
   const table = whole(field(hash, 'maglev', 'tableSize'));
   const where = `${prefix}.loadBalancer.consistentHash`;

@@ -12,6 +12,7 @@ import {
 } from '../balance/consistent.ts';
 import type { LocalityRules } from '../balance/locality.ts';
 import type { OutlierRules } from '../balance/outlier.ts';
+import type { WarmupRules } from '../balance/slow-start.ts';
 
 export type BalancerName =
   | 'least-request'
@@ -45,6 +46,7 @@ export interface ClusterPolicy {
   readonly locality: LocalityRules | undefined;
   readonly upgradeH2: boolean;
   readonly useClientProtocol: boolean;
+  readonly warmup?: WarmupRules | undefined;
   /** `fault` = what was asked for cannot be had; nothing is sent. */
   readonly tls?: (OutsideTls & { readonly fault: string }) | undefined;
 }
@@ -156,6 +158,17 @@ function tableSize(t: wire.L7TrafficPolicy): number {
   return Math.min(t.tableSize || defaultRingSize, maxRingSize);
 }
 
+/** Where load goes by turn or by what runs; a hash, chance or the caller's wish knows no weight that grows. */
+function warmupRules({ balancer, warmup: w }: wire.L7TrafficPolicy): WarmupRules | undefined {
+  const may = balancer === L7Balancer.LEAST_REQUEST || balancer === L7Balancer.ROUND_ROBIN;
+  if (!w || w.durationMs === 0 || !may) return undefined;
+  return {
+    durationMs: w.durationMs,
+    least: w.minimumShare / 10_000,
+    aggression: w.aggression / 1_000 || 1,
+  };
+}
+
 export function compilePolicy(t: wire.L7TrafficPolicy | null | undefined): ClusterPolicy {
   if (!t) return defaultPolicy;
   const { maxConnections, maxPending, maxRequests, maxRetries } = t;
@@ -175,6 +188,7 @@ export function compilePolicy(t: wire.L7TrafficPolicy | null | undefined): Clust
     locality: t.locality ?? undefined,
     upgradeH2: t.upgradeH2,
     useClientProtocol: t.useClientProtocol,
+    warmup: warmupRules(t),
     tls: t.tls ? compileTls(t.tls) : undefined,
   };
 }

@@ -8,6 +8,7 @@ import { type Lookup, maglev, ringHash } from '../balance/consistent.ts';
 import { localityLevels } from '../balance/locality.ts';
 import { type Ejection, OutlierState, type Result } from '../balance/outlier.ts';
 import { chooseLevel, type Level } from '../balance/priority.ts';
+import { SlowStart } from '../balance/slow-start.ts';
 import type { Cluster } from '../l7/cluster.ts';
 
 interface Candidate {
@@ -46,6 +47,7 @@ class ClusterRuntime {
   readonly outlier = new OutlierState();
   readonly active = new Map<WorkloadUid, number>();
   readonly turns = new RoundRobin();
+  readonly slow = new SlowStart();
   readonly tables = new Map<string, Lookup>();
   /** Tables by the very hosts they are of; of one policy. */
   lookups = new WeakMap<readonly Candidate[], Lookup>();
@@ -107,8 +109,9 @@ export class Clusters {
   pick(c: Cluster, listed: readonly Listed[], wish: Wish): Listed | undefined {
     const run = this.#of(c);
     const { policy } = c;
-    const out = run.outlier.ejected(policy.outlier, this.#clock.monotonic());
-    const { all, levels } = levelledFor(run, listed, wish, out);
+    const now = this.#clock.monotonic();
+    const out = run.outlier.ejected(policy.outlier, now);
+    const { all, levels } = levelledFor(run, listed, wish, out, now);
     let hosts = chooseLevel(levels, policy.panicPercent, this.#random);
     // A retry goes elsewhere, unless a hash says where.
     if (wish.tried.size > 0 && wish.hash === undefined) {
@@ -116,6 +119,7 @@ export class Clusters {
       const anywhere = all.filter((h) => h.fit && !wish.tried.has(h.name));
       hosts = fresh.length > 0 ? fresh : anywhere.length > 0 ? anywhere : hosts;
     }
+    if (policy.warmup) hosts = run.slow.weighted(hosts, policy.warmup, now);
     const picked = this.#among(run, hosts, wish.hash);
     return (
       picked && { workload: picked.workload, targetPort: picked.targetPort, healthy: picked.fit }
@@ -179,6 +183,7 @@ function levelledFor(
   listed: readonly Listed[],
   { self, own }: Wish,
   ejected: ReadonlySet<string>,
+  now: number,
 ): Levelled {
   const { policy } = run.cluster;
   const out = ejected.size === 0 ? '' : [...ejected].toSorted().join();
@@ -187,6 +192,8 @@ function levelledFor(
     last?.listed === listed && last.self === self && last.own === own && last.out === out;
   if (same && last.policy === policy) return last;
   if (last?.policy !== policy) run.lookups = new WeakMap();
+  const ready = listed.filter((l) => l.healthy).map((l) => l.workload.uid);
+  if (last?.listed !== listed) run.slow.ready(ready, now);
   const all: Candidate[] = listed.map((l) => ({
     ...l,
     name: l.workload.uid,
