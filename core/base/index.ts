@@ -24,6 +24,7 @@ export {
 } from './host-port.ts';
 export { formatIp, type IpAddress, isIpv6, isLoopback, parseIp, parseIpBytes } from './ip.ts';
 export { PairCache } from './pair-cache.ts';
+export * as proxyHeader from './proxy-header.ts';
 export { type Log, type LogFields, silentLog } from './log.ts';
 export { type Random, seededRandom, weightedPick } from './random.ts';
 export { bad, type Fault, ok, printFaults, type Result } from './result.ts';

@@ -1,17 +1,16 @@
 // Recovers where a redirected connection wanted to go. One function per means of redirection; `addressed`
 // mode has the PROXY v2 header, written before the application's first byte.
 import type { Socket } from 'node:net';
-import { type Clock, type IpPort, MeshError } from '../../core/base/index.ts';
-import { fixedBytes, readStart, readTarget } from './proxy-header.ts';
+import { type Clock, type IpPort, MeshError, proxyHeader } from '../../core/base/index.ts';
 
 const headerLimitMs = 5_000;
 
 /** Reads exactly the header; what follows stays in the socket. Rejects with NO_ORIGINAL_TARGET. */
 export async function targetFromHeader(socket: Socket, clock: Clock): Promise<IpPort> {
-  const start = readStart(await take(socket, fixedBytes, clock));
+  const start = proxyHeader.readStart(await take(socket, proxyHeader.fixedBytes, clock));
   if (!start.ok) throw new MeshError('NO_ORIGINAL_TARGET', { detail: start.detail });
   const rest = await take(socket, start.restBytes, clock);
-  const target = readTarget(rest, start.family);
+  const target = proxyHeader.readTarget(rest, start.family);
   if (!target) throw new MeshError('NO_ORIGINAL_TARGET', { detail: 'broken address or TLV' });
   return target;
 }

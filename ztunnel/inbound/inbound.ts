@@ -10,6 +10,7 @@ import {
   newTraceparent,
   parseIp,
   printable,
+  proxyHeader,
   traceIdOf,
 } from '../../core/base/index.ts';
 import {
@@ -24,7 +25,6 @@ import {
   serveHbone,
 } from '../../core/hbone/index.ts';
 import { trustDomainOf, type Workload, workloadSpiffeId } from '../../core/model/index.ts';
-import { printHeader } from '../capture/proxy-header.ts';
 import type { ZtunnelContext } from '../context.ts';
 import type { Guard } from '../connections.ts';
 import type { Report, ReportFacts, TunnelFacts } from '../report.ts';
@@ -201,7 +201,7 @@ async function reachApp(
   const near = incoming.accept(
     ctx.config.responseBaggage ? { baggage: printBaggage(workload) } : {},
   );
-  if (plan.proxyTarget) app.write(printHeader(client, plan.proxyTarget, secured.peer.id));
+  if (plan.proxyTarget) app.write(proxyHeader.printV2(client, plan.proxyTarget, secured.peer.id));
   const live = {
     direction: 'inbound',
     source: client,

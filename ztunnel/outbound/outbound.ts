@@ -9,12 +9,12 @@ import {
   MeshError,
   newTraceparent,
   printIpPort,
+  proxyHeader,
   traceIdOf,
 } from '../../core/base/index.ts';
 import { type PumpEnd, policyResetCode, pump } from '../../core/hbone/index.ts';
 import { type Workload, type WorkloadUid, workloadSpiffeId } from '../../core/model/index.ts';
 import type { Captured } from '../capture/captured.ts';
-import { printHeader } from '../capture/proxy-header.ts';
 import type { ZtunnelContext } from '../context.ts';
 import { ports } from '../ports.ts';
 import { refuseApp } from '../refusal.ts';
@@ -218,7 +218,7 @@ async function openPlain(call: Call, plan: Extract<Carried, { do: 'pass' }>): Pr
   const options = { clock, keepalive: config.keepalive, from: captured.source.ip, signal };
   if (!ctx.serves(plan.dial.ip)) return sockets.dial(plan.dial, options);
   const socket = await sockets.dial({ ip: plan.dial.ip, port: ports.inboundPlaintext }, options);
-  socket.write(printHeader(captured.source, plan.dial));
+  socket.write(proxyHeader.printV2(captured.source, plan.dial));
   return socket;
 }
 

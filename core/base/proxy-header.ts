@@ -1,6 +1,8 @@
-// PROXY protocol v2, as it carries the original destination of a captured connection in `addressed` mode.
-// The source inside is ignored: who calls is known from the listener (sandbox.md D2, checklist N6).
-import { formatIp, type IpPort, parseIpBytes } from '../../core/base/index.ts';
+// PROXY protocol. Version 2 carries the original destination of a captured connection in `addressed` mode; the source
+// inside is then ignored: who calls is known from the listener (sandbox.md D2, checklist N6). Both versions tell an
+// application who called, where a DestinationRule asks for it (waypoint-l7.md 5.3).
+import type { IpPort } from './host-port.ts';
+import { formatIp, isIpv6, parseIpBytes } from './ip.ts';
 
 const signature = [0x0d, 0x0a, 0x0d, 0x0a, 0x00, 0x0d, 0x0a, 0x51, 0x55, 0x49, 0x54, 0x0a];
 /** Signature, version, family, length. */
@@ -45,8 +47,18 @@ function tlvsAddUp(bytes: Uint8Array): boolean {
   return at === bytes.length;
 }
 
-/** A header for a connection from `source` to `target`; `identity` becomes TLV 0xD0 (2.8). */
-export function printHeader(source: IpPort, target: IpPort, identity?: string): Uint8Array {
+/** Version 1: one line of text. */
+export function printV1(source: IpPort, target: IpPort): Uint8Array {
+  const v6 = isIpv6(source.ip);
+  const line =
+    v6 === isIpv6(target.ip)
+      ? `${v6 ? 'TCP6' : 'TCP4'} ${source.ip} ${target.ip} ${source.port} ${target.port}`
+      : 'UNKNOWN';
+  return new TextEncoder().encode(`PROXY ${line}\r\n`);
+}
+
+/** Version 2; `identity` becomes TLV 0xD0 (ztunnel-protocol.md 2.8). */
+export function printV2(source: IpPort, target: IpPort, identity?: string): Uint8Array {
   const from = parseIpBytes(source.ip) ?? new Uint8Array(4);
   const to = parseIpBytes(target.ip) ?? new Uint8Array(4);
   const name = new TextEncoder().encode(identity ?? '');
