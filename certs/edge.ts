@@ -102,10 +102,19 @@ export function acceptEdge(
   });
 }
 
+/** A URI is written out there; a name may also be one that a wildcard of the certificate stands for. */
+function isNamed(cert: tls.PeerCertificate, wanted: string): boolean {
+  const given = (cert.subjectaltname ?? '').split(', ');
+  if (wanted.includes(':')) return given.includes(`URI:${wanted}`);
+  const name = wanted.toLowerCase();
+  if (given.some((n) => n.toLowerCase() === `dns:${name}`)) return true;
+  return !name.startsWith('*') && tls.checkServerIdentity(name, cert) === undefined;
+}
+
 /** How a server outside the mesh is spoken to. */
 export interface OutsideTls {
   readonly sni: string;
-  /** One of these must be among its names; none = the one that was asked for. */
+  /** Names or URIs: one of these must be among its own; none = the one that was asked for. */
   readonly subjectAltNames: readonly string[];
   /** PEM; empty = the system's roots. */
   readonly roots: string;
@@ -144,8 +153,7 @@ export function originateTls(
         rejectUnauthorized: true,
         checkServerIdentity: (_host, cert) => {
           if (o.subjectAltNames.length === 0) return tls.checkServerIdentity(o.sni, cert);
-          const names = (cert.subjectaltname ?? '').split(', ').map((n) => n.replace(/^\w+:/, ''));
-          return o.subjectAltNames.some((n) => names.includes(n))
+          return o.subjectAltNames.some((n) => isNamed(cert, n))
             ? undefined
             : new Error('none of subjectAltNames is among the names of the certificate');
         },

@@ -97,6 +97,7 @@ class Pipeline {
     [...watched, ...watchedGatewayKinds].map(([kind]) => kind),
   );
   readonly #stops: (() => void)[] = [];
+  #begun = false;
   #touched: Touched = nothingTouched();
   #debounce: DebounceState | undefined;
   #timer: Timer | undefined;
@@ -166,13 +167,19 @@ class Pipeline {
       synced: (exists) => {
         if (!exists) this.#o.deps.log.warn('resource is not served here (yet)', { kind });
         if (!isMeshKind(kind)) this.#gateway.synced(kind, exists);
-        if (!this.#waiting.delete(kind) || this.#waiting.size > 0) return;
-        this.#touched.policies = true;
-        this.#run();
-        this.#synced();
+        if (this.#waiting.delete(kind)) this.#begin();
       },
     };
     this.#stops.push(this.#o.deps.kube.watch(resource, handlers, query));
+  }
+
+  /** The first time: once all is known that proxies are to be told, so that a restart takes nothing from them. */
+  #begin(): void {
+    if (this.#begun || this.#waiting.size > 0 || !this.#gateway.follow()) return;
+    this.#begun = true;
+    this.#touched.policies = true;
+    this.#run();
+    this.#synced();
   }
 
   stop(): void {
@@ -196,7 +203,7 @@ class Pipeline {
   }
 
   #schedule(): void {
-    if (this.#waiting.size > 0) return;
+    if (!this.#begun) return this.#begin();
     const { clock } = this.#o.deps;
     this.#debounce = debounceEvent(this.#debounce, clock.monotonic());
     this.#timer ??= this.#arm();

@@ -25,6 +25,7 @@ export {
   isGatewayRef,
   isServiceRef,
   pluginsConfigName,
+  readBackendTlsPolicy,
   readPluginSet,
   ownKinds,
 } from './gateway/index.ts';

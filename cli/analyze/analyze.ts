@@ -2,6 +2,7 @@
 // changed, so the same analysis runs on a live mesh, on files, and on both together.
 import { checkAnnotations } from './annotations.ts';
 import { type Code, codes, codeUrl, type Level } from './codes.ts';
+import { checkBackendTls } from './backend-tls.ts';
 import { checkConditions, checkKinds } from './conditions.ts';
 import { checkDestinationRules } from './destinations.ts';
 import { checkServiceEntries } from './entries.ts';
@@ -48,6 +49,7 @@ const checks: readonly Check[] = [
   checkPlugins,
   checkWaypoints,
   checkRoutes,
+  checkBackendTls,
   checkVirtualServices,
   checkDestinationRules,
   checkServiceEntries,

@@ -23,7 +23,14 @@ const kinds = [
   'Gateway',
   'GatewayClass',
 ];
-const routes = ['HTTPRoute', 'GRPCRoute', 'TCPRoute', 'TLSRoute'];
+/** Kinds that have one list of conditions for each of several others. */
+const perOther: readonly (readonly [string, 'parents' | 'ancestors'])[] = [
+  ['HTTPRoute', 'parents'],
+  ['GRPCRoute', 'parents'],
+  ['TCPRoute', 'parents'],
+  ['TLSRoute', 'parents'],
+  ['BackendTLSPolicy', 'ancestors'],
+];
 
 interface Found {
   readonly type: string;
@@ -45,10 +52,10 @@ export function checkConditions(s: Snapshot, say: Say): void {
         if (isNegative(c)) say('IST0171', o, ['status', 'conditions', i], words(c));
     }
   }
-  for (const kind of routes) {
+  for (const [kind, others] of perOther) {
     for (const o of s.of(kind)) {
-      for (const [p, parent] of list(field(o['status'], 'parents')).entries()) {
-        const path: Path = ['status', 'parents', p, 'conditions'];
+      for (const [p, parent] of list(field(o['status'], others)).entries()) {
+        const path: Path = ['status', others, p, 'conditions'];
         for (const [i, c] of list(field(parent, 'conditions')).entries()) {
           const found: Found = {
             type: text(field(c, 'type')),

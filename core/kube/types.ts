@@ -99,6 +99,12 @@ export const resources = {
     'referencegrants',
     'ReferenceGrant',
   ),
+  backendTlsPolicies: make(
+    'gateway.networking.k8s.io',
+    'v1',
+    'backendtlspolicies',
+    'BackendTLSPolicy',
+  ),
   serviceEntries: make('networking.istio.io', 'v1', 'serviceentries', 'ServiceEntry'),
   workloadEntries: make('networking.istio.io', 'v1', 'workloadentries', 'WorkloadEntry'),
   destinationRules: make('networking.istio.io', 'v1', 'destinationrules', 'DestinationRule'),

@@ -14,8 +14,15 @@ import { keySources } from './authentication.ts';
 import { authenticationStatus } from './authentication-status.ts';
 import { KeySets } from '../keys/key-sets.ts';
 import { meshConfigName } from './mesh-config.ts';
-import { ParameterWatches } from './parameter-watches.ts';
-import { classDefaultsLabel } from './parameters.ts';
+import { backendTlsStatus, type Senders, sendersIn } from './backend-tls-status.ts';
+import { readRoots, type RootsFacts, rootsKey } from './backend-tls.ts';
+import { NamedConfigMaps } from './named-config-maps.ts';
+import {
+  classDefaultsLabel,
+  parametersKey,
+  type ParametersFacts,
+  readParameters,
+} from './parameters.ts';
 import { pluginsConfigName } from './plugins.ts';
 import { rateLimitStatus } from './rate-limit-status.ts';
 import type { World } from './binding.ts';
@@ -53,6 +60,7 @@ export const watchedGatewayKinds: readonly (readonly [
   ['VirtualService', resources.virtualServices],
   ['ReferenceGrant', resources.referenceGrants],
   ['Secret', resources.secrets, { fieldSelector: 'type=kubernetes.io/tls' }],
+  ['BackendTLSPolicy', resources.backendTlsPolicies],
   ['RequestAuthentication', resources.requestAuthentications],
   ['RateLimitPolicy', resources.rateLimitPolicies],
   ['PluginSet', resources.configMaps, { fieldSelector: `metadata.name=${pluginsConfigName}` }],
@@ -85,12 +93,15 @@ export class GatewayController {
   readonly #state = new GatewayState();
   readonly #world: World;
   readonly #deployer: Deployer;
-  readonly #parameters: ParameterWatches;
+  readonly #parameters: NamedConfigMaps<ParametersFacts>;
+  readonly #roots: NamedConfigMaps<RootsFacts>;
   readonly #status: GatewayStatusWriter;
   readonly #keys: KeySets;
   readonly #served = new Set<GatewayKind>();
   /** What was sent of waypoints, by object; nothing where there is none. */
   #sent: ReadonlyMap<string, string> = new Map();
+  /** As told last. */
+  #senders: Senders = () => [];
 
   constructor(o: GatewayControllerOptions) {
     this.#o = o;
@@ -102,7 +113,9 @@ export class GatewayController {
       keys: (source) => this.#keys.lookup(source),
     };
     this.#deployer = new Deployer({ ...o, gateways: this.#state });
-    this.#parameters = new ParameterWatches({ ...o, gateways: this.#state });
+    const { parameters, roots } = this.#state;
+    this.#parameters = new NamedConfigMaps({ ...o, read: readParameters, table: parameters });
+    this.#roots = new NamedConfigMaps({ ...o, read: readRoots, table: roots });
     this.#status = new GatewayStatusWriter(o.kube, o.clock, o.log);
   }
 
@@ -118,6 +131,7 @@ export class GatewayController {
     this.#keys.stop();
     this.#deployer.stop();
     this.#parameters.stop();
+    this.#roots.stop();
     this.#status.stop();
   }
 
@@ -175,8 +189,14 @@ export class GatewayController {
     }
   }
 
+  /** What policies name is followed. `true` = all of it is known: nothing would be refused for want of it. */
+  follow(): boolean {
+    return this.#roots.settle([...this.#state.backendTls.values()].map(rootsKey));
+  }
+
   /** Before translation: whatever changed a reference to a waypoint, those that carry it are written again. */
   touch(touched: Touched): void {
+    this.follow();
     const sent = new Map<string, string>();
     const { cluster } = this.#o;
     const note = (
@@ -209,14 +229,17 @@ export class GatewayController {
   }
 
   configs(): NamedConfig[] {
-    return serviceConfigs(this.#world);
+    const made = serviceConfigs(this.#world);
+    this.#senders = sendersIn(made);
+    return made;
   }
 
   /** After translation: deployments and status. */
   reconcile(): void {
     const { cluster } = this.#o;
     const world = this.#world;
-    this.#parameters.settle();
+    const standing = [...this.#state.gateways.values()].filter((g) => !g.deleting);
+    this.#parameters.settle(standing.map(parametersKey));
     for (const g of this.#state.gateways.values()) {
       this.#deployer.want(g);
       this.#want(resources.gateways, g, (now) => {
@@ -249,7 +272,13 @@ export class GatewayController {
         return fresh && virtualServiceStatus(world, fresh, now);
       });
     }
-    const { requestAuthentications, rateLimits } = this.#state;
+    const { backendTls, requestAuthentications, rateLimits } = this.#state;
+    for (const [key, p] of backendTls) {
+      this.#want(resources.backendTlsPolicies, p, (now) => {
+        const fresh = backendTls.get(key);
+        return fresh && backendTlsStatus(world, fresh, this.#senders, now);
+      });
+    }
     for (const [key, p] of rateLimits) {
       this.#want(resources.rateLimitPolicies, p, (now) => {
         const fresh = rateLimits.get(key);

@@ -4,6 +4,7 @@ import type * as wire from '../../core/proto/index.ts';
 import type { Draft } from '../../core/rpc/index.ts';
 import { type Dict, field, list, text } from '../cluster/index.ts';
 import { selects } from '../translate/index.ts';
+import { backendTls } from './backend-tls.ts';
 import { outsideTls } from './outside-tls.ts';
 import type { World } from './binding.ts';
 import { byRuleAge, fullHost, hostMatches, hostRank, isExported } from './hosts.ts';
@@ -131,17 +132,19 @@ export function clusterFor(
   client: string,
 ): Draft<wire.L7Cluster> | undefined {
   const merged = rulesFor(world, d, client);
-  if (!merged) return undefined;
-  const subset = merged.subsets.get(d.subset);
+  const subset = merged?.subsets.get(d.subset);
   if (d.subset !== '' && !subset) return undefined;
-  const sections = {
-    ...sectionsFor(merged.policy, d.port),
+  const sections: Sections = {
+    ...sectionsFor(merged?.policy, d.port),
     ...(subset && sectionsFor(subset.policy, d.port)),
   };
+  const own = sections.tls !== undefined;
+  const { tls } = own ? outsideTls(world, sections.tls, client) : backendTls(world, d);
+  if (!merged && !tls) return undefined;
   return {
     ...d,
     ...(subset && { members: members(world, d.namespace, subset.labels) }),
-    traffic: { ...trafficPolicy(sections), ...outsideTls(world, sections.tls, client) },
+    traffic: { ...trafficPolicy(sections), ...(tls && { tls }) },
   };
 }
 

@@ -8,6 +8,7 @@ import { type CertificateAuthority, createCa } from '../../certs/index.ts';
 import type { KubeObject } from '../../core/kube/index.ts';
 import type { Service } from '../../core/model/index.ts';
 import { systemClock } from '../../core/runtime/index.ts';
+import { backendTlsStatus } from './backend-tls-status.ts';
 import type { World } from './binding.ts';
 import { gatewayStatus } from './gateway-status.ts';
 import { withWaypoints } from './references.ts';
@@ -206,7 +207,7 @@ test('docs/ingress.md: every example is accepted and resolved', async () => {
     .flatMap((m) => parseAllDocuments(m[1] ?? ''))
     .map((d) => d.toJS() as KubeObject)
     .map((o) => ({ ...o, metadata: { namespace: 'shop', generation: 1, ...o.metadata } }));
-  assert.equal(objects.length, 6);
+  assert.equal(objects.length, 7);
   const ca = await createCa({ trustDomain: 'cluster.local', clock: systemClock });
   const { chainPem, keyPem } = await ca.signServer({ dns: ['a'], ips: [], ttlSeconds: 3600 });
   const base64 = (t: string): string => Buffer.from(t).toString('base64');
@@ -228,9 +229,10 @@ test('docs/ingress.md: every example is accepted and resolved', async () => {
   const states = JSON.stringify([
     gatewayStatus(w, shop, now),
     ...[...w.gateways.routes.values()].map((r) => routeStatus(w, r, now)),
+    ...[...w.gateways.backendTls.values()].map((p) => backendTlsStatus(w, p, () => [], now)),
     ...[...w.gateways.destinationRules.values()].map((r) => destinationRuleStatus(w, r, now)),
   ]);
-  assert.equal(states.match(/"type":"Accepted","status":"True"/g)?.length, 6);
+  assert.equal(states.match(/"type":"Accepted","status":"True"/g)?.length, 7);
   assert.doesNotMatch(states, /"type":"(ResolvedRefs|Accepted)","status":"False"|PartiallyInvalid/);
   const told = serviceConfigs(w).find((c) => c.name === 'shop/payments.example.org')?.config;
   assert.equal(told, undefined, 'no waypoint of that name here');

@@ -10,6 +10,7 @@ import {
   type Touched,
 } from '../cluster/index.ts';
 import { readRequestAuthentication, type RequestAuthenticationFacts } from './authentication.ts';
+import { type BackendTlsFacts, readBackendTlsPolicy, type RootsFacts } from './backend-tls.ts';
 import { type ParametersFacts, readParameters } from './parameters.ts';
 import { type PluginSetFacts, readPluginSet } from './plugins.ts';
 import { type RateLimitFacts, readRateLimitPolicy } from './rate-limits.ts';
@@ -40,6 +41,7 @@ export type GatewayKind =
   | 'RequestAuthentication'
   | 'MeshConfig'
   | 'RateLimitPolicy'
+  | 'BackendTLSPolicy'
   | 'PluginSet'
   | 'ClassDefaults'
   | RouteKind;
@@ -62,6 +64,9 @@ export class GatewayState {
   readonly virtualServices = new Map<ObjectKey, RuleFacts>();
   readonly requestAuthentications = new Map<ObjectKey, RequestAuthenticationFacts>();
   readonly rateLimits = new Map<ObjectKey, RateLimitFacts>();
+  readonly backendTls = new Map<ObjectKey, BackendTlsFacts>();
+  /** Certificates that BackendTLSPolicies name: ConfigMaps, as `parameters`. */
+  readonly roots = new Map<ObjectKey, RootsFacts | undefined>();
   readonly plugins = new Map<ObjectKey, PluginSetFacts>();
   readonly grants = new Map<ObjectKey, GrantFacts>();
   /** What Gateways of a class are served by. */
@@ -100,6 +105,9 @@ export class GatewayState {
         break;
       case 'RateLimitPolicy':
         write(this.rateLimits, key, readRateLimitPolicy(o), gone);
+        break;
+      case 'BackendTLSPolicy':
+        write(this.backendTls, key, readBackendTlsPolicy(o), gone);
         break;
       case 'PluginSet':
         write(this.plugins, key, readPluginSet(o, this.plugins.get(key)), gone);

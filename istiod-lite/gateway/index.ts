@@ -14,5 +14,6 @@ export { readGateway, readRoute } from './objects.ts';
 export { pluginsConfigName, readPluginSet } from './plugins.ts';
 export { failOpenAnnotation } from './references.ts';
 export { type NamedConfig, serviceConfig, serviceConfigs } from './service-config.ts';
+export { readBackendTlsPolicy } from './backend-tls.ts';
 export { accessPolicy } from './access.ts';
 export { isClassRef, isGatewayRef, isServiceRef } from './targets.ts';

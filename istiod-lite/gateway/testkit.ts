@@ -2,6 +2,7 @@
 import type { KubeObject } from '../../core/kube/index.ts';
 import { ClusterState, type Kind, nothingTouched } from '../cluster/index.ts';
 import type { World } from './binding.ts';
+import { readRoots } from './backend-tls.ts';
 import { type GatewayKind, GatewayState } from './gateway-state.ts';
 
 /** What the cluster's own state takes; all other kinds are the gateways'. */
@@ -24,7 +25,9 @@ export function worldOf(settings: World['settings'], objects: readonly KubeObjec
   for (const o of objects) {
     const kind = o.kind ?? '';
     if (clusterKinds.has(kind)) cluster.apply(kind as Kind, 'ADDED', o, nothingTouched());
-    else gateways.apply(kind as GatewayKind, 'ADDED', o);
+    else if (kind === 'ConfigMap') {
+      gateways.roots.set(`${o.metadata.namespace ?? ''}/${o.metadata.name}`, readRoots(o));
+    } else gateways.apply(kind as GatewayKind, 'ADDED', o);
   }
   return { cluster, gateways, settings };
 }

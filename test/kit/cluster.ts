@@ -34,7 +34,7 @@ export interface TestCluster {
   apply(yaml: string): Promise<void>;
   /** A bound token of a pod, with the mesh's audience unless told otherwise. */
   token(namespace: string, serviceAccount: string, pod: string, audience?: string): Promise<string>;
-  istiod(more?: { env?: Record<string, string>; log?: Log }): Promise<Istiod>;
+  istiod(more?: { env?: Record<string, string>; log?: Log; kube?: KubeClient }): Promise<Istiod>;
   /** A gRPC channel to istiod's 15012 as a pod with that token would open it. */
   channel(istiod: Istiod, token: string): Promise<RpcChannel>;
   stop(): Promise<void>;
@@ -55,6 +55,7 @@ const plurals: Record<string, [string, string, string, boolean]> = {
   WorkloadEntry: ['networking.istio.io', 'v1', 'workloadentries', true],
   RequestAuthentication: ['security.istio.io', 'v1', 'requestauthentications', true],
   PeerAuthentication: ['security.istio.io', 'v1', 'peerauthentications', true],
+  BackendTLSPolicy: ['gateway.networking.k8s.io', 'v1', 'backendtlspolicies', true],
 };
 
 async function applyAll(kube: KubeClient, yaml: string): Promise<void> {
@@ -107,7 +108,7 @@ export async function startCluster(): Promise<TestCluster> {
       });
       return token;
     },
-    async istiod({ env = {}, log = silentLog } = {}) {
+    async istiod({ env = {}, log = silentLog, kube: other = kube } = {}) {
       const config = readConfig({
         KUBECONFIG: kubeconfig,
         BIND_ADDRESS: '127.0.0.1',
@@ -118,7 +119,7 @@ export async function startCluster(): Promise<TestCluster> {
         ...env,
       });
       if (!config.ok) throw new Error('configuration');
-      return startIstiodLite(config.value, { kube, clock: systemClock, log });
+      return startIstiodLite(config.value, { kube: other, clock: systemClock, log });
     },
     async channel(istiod, token) {
       const secret =

@@ -84,6 +84,13 @@ kind: VirtualService
 metadata: {name: web, namespace: shop}
 spec: {hosts: [nowhere.shop.svc.cluster.local], http: [{route: [{destination: {host: web}}]}]}
 ---
+apiVersion: gateway.networking.k8s.io/v1
+kind: BackendTLSPolicy
+metadata: {name: tls, namespace: shop}
+spec:
+  targetRefs: [{kind: Service, group: "", name: web}]
+  validation: {hostname: web.example.com, caCertificateRefs: [{group: "", kind: ConfigMap, name: backend-roots}]}
+---
 apiVersion: ambientlite.dev/v1alpha1
 kind: RateLimitPolicy
 metadata: {name: limit, namespace: shop}
@@ -132,8 +139,11 @@ const conditionsOf = (o: KubeObject | undefined): string[] => {
   const status = (o?.['status'] ?? {}) as {
     conditions?: { type: string }[];
     parents?: { conditions?: { type: string }[] }[];
+    ancestors?: { conditions?: { type: string }[] }[];
   };
-  const parents = (status.parents ?? []).flatMap((p) => p.conditions ?? []);
+  const parents = [...(status.parents ?? []), ...(status.ancestors ?? [])].flatMap(
+    (p) => p.conditions ?? [],
+  );
   return [...(status.conditions ?? []), ...parents].map((c) => c.type);
 };
 
@@ -257,6 +267,7 @@ for (const { kind, skip } of apiServers) {
       await hasStatus(resources.grpcRoutes, 'grpcroute', 'Accepted');
       await hasStatus(resources.tcpRoutes, 'tcproute', 'Accepted');
       await hasStatus(resources.tlsRoutes, 'tlsroute', 'Accepted');
+      await hasStatus(resources.backendTlsPolicies, 'tls', 'Accepted');
       await hasStatus(resources.services, 'web', 'istio.io/WaypointBound');
       await eventually(
         () => api.kube.get(resources.deployments, 'shop', 'waypoint'),
@@ -268,6 +279,25 @@ for (const { kind, skip } of apiServers) {
         'and has its Service',
       );
       assert.equal(made.metadata.ownerReferences?.[0]?.kind, 'Gateway');
+    });
+
+    test('the roots that a BackendTLSPolicy names: told while they are missing, taken up when they come', async () => {
+      const accepted = async (): Promise<string | undefined> => {
+        const o = await api.kube.get(resources.backendTlsPolicies, 'shop', 'tls');
+        const { ancestors } = (o?.['status'] ?? {}) as {
+          ancestors?: { conditions: { type: string; reason: string }[] }[];
+        };
+        return ancestors?.[0]?.conditions.find((c) => c.type === 'Accepted')?.reason;
+      };
+      const missing = async (): Promise<boolean> => (await accepted()) === 'NoValidCACertificate';
+      await eventually(missing, 'it is told that they are missing');
+      const metadata = { name: 'backend-roots', namespace: 'shop' };
+      const data = { 'ca.crt': ending.pem };
+      const made = await api.kube.create(resources.configMaps, { metadata, data });
+      given.add(made.metadata.uid ?? '');
+      await eventually(async () => (await accepted()) === 'Accepted', 'it is accepted');
+      await api.kube.remove(resources.configMaps, 'shop', 'backend-roots');
+      await eventually(missing, 'they are missing again');
     });
 
     test('M28 the class of waypoints is wiped: it is put back, and the service is bound as before', async () => {

@@ -10,6 +10,7 @@ import {
   maxRingSize,
   maxTableSize,
 } from '../balance/consistent.ts';
+import { xxh64 } from '../balance/hash.ts';
 import type { LocalityRules } from '../balance/locality.ts';
 import type { OutlierRules } from '../balance/outlier.ts';
 import type { WarmupRules } from '../balance/slow-start.ts';
@@ -47,8 +48,8 @@ export interface ClusterPolicy {
   readonly upgradeH2: boolean;
   readonly useClientProtocol: boolean;
   readonly warmup?: WarmupRules | undefined;
-  /** `fault` = what was asked for cannot be had; nothing is sent. */
-  readonly tls?: (OutsideTls & { readonly fault: string }) | undefined;
+  /** `fault` = what was asked for cannot be had; nothing is sent. `id` = another where anything of it is. */
+  readonly tls?: (OutsideTls & { readonly fault: string; readonly id: string }) | undefined;
 }
 
 export interface Cluster {
@@ -196,7 +197,8 @@ export function compilePolicy(t: wire.L7TrafficPolicy | null | undefined): Clust
 function compileTls(t: wire.L7OutsideTls): NonNullable<ClusterPolicy['tls']> {
   const { certificates, privateKey, subjectAltNames, roots, sni, fault } = t;
   const pair = certificates === '' ? undefined : { certificates, privateKey };
-  return { sni, subjectAltNames, roots, pair, fault };
+  const id = xxh64(JSON.stringify([sni, subjectAltNames, roots, certificates, fault])).toString(36);
+  return { sni, subjectAltNames, roots, pair, fault, id };
 }
 
 export function compileCluster(c: wire.L7Cluster): Cluster {

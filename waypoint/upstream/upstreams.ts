@@ -40,8 +40,9 @@ const streamsPerSession = 100;
 const repeatable = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE']);
 const maxResponseHeaders = 100;
 
+/** Who was proven by other roots or names is not taken for who is meant now. */
 const keyOf = ({ cluster, endpoint: e, head }: AttemptRequest): string =>
-  `${cluster.key}|${e.workload.uid}|${e.address}|${e.port}|${serverNameFor(cluster, head.authority)}`;
+  `${cluster.key}|${e.workload.uid}|${e.address}|${e.port}|${serverNameFor(cluster, head.authority)}|${cluster.policy.tls?.id ?? ''}`;
 
 interface Session {
   readonly session: ClientHttp2Session;
@@ -92,7 +93,10 @@ export class Upstreams {
     const { stream } = await this.tunnels.open({ ...r, signal, connectTimeoutMs });
     const alpn = r.protocol === 'http2' ? ['h2'] : ['http/1.1'];
     const { cluster, head } = r;
-    const inner = await withOutsideTls(stream, cluster, head.authority, alpn, this.#clock);
+    // A waypoint on the way does for its service what is asked here.
+    const inner = r.endpoint.via
+      ? stream
+      : await withOutsideTls(stream, cluster, head.authority, alpn, this.#clock);
     const socket = this.#sockets.add(new TunnelSocket(inner));
     const release = r.breaker.hold('connections');
     socket.once('close', () => {
