@@ -3,7 +3,9 @@
 import { field, list, type ServiceFacts, text } from '../cluster/index.ts';
 import { serviceHostname } from '../translate/index.ts';
 import { bindService, type World } from './binding.ts';
+import { isDelegate, rootsOf } from './delegates.ts';
 import { hasSelector, olderThan, servicesOf } from './destination-rules.ts';
+import { entryServices } from './entry-services.ts';
 import { fullHost, hostMatches } from './hosts.ts';
 import type { RuleFacts } from './objects.ts';
 import { settle, type Wanted } from './conditions.ts';
@@ -69,7 +71,10 @@ export function destinationRuleStatus(world: World, r: RuleFacts, now: string): 
 /** Services it speaks for that have a waypoint which may read it, with that waypoint's namespace. */
 function bound(world: World, v: RuleFacts): { s: ServiceFacts; client: string }[] {
   const out: { s: ServiceFacts; client: string }[] = [];
-  for (const s of world.cluster.services.all()) {
+  const entries = [...world.cluster.serviceEntries.all()].flatMap((e) => [
+    ...entryServices(e).values(),
+  ]);
+  for (const s of [...world.cluster.services.all(), ...entries]) {
     const hostname = serviceHostname(s, world.settings);
     if (!hostsOf(world, v).some((h) => hostMatches(h, hostname))) continue;
     const binding = bindService(world, s);
@@ -80,7 +85,24 @@ function bound(world: World, v: RuleFacts): { s: ServiceFacts; client: string }[
   return out;
 }
 
+/** Without hosts it holds through those that delegate to it. */
+function delegateStatus(world: World, v: RuleFacts, now: string): object | undefined {
+  const roots = rootsOf(world, v);
+  if (roots.length === 0) {
+    const why = 'it has no hosts, and no VirtualService that may use it delegates to it';
+    return write(v, [say('False', 'NoMatchingParent', why)], now);
+  }
+  const notes = roots.flatMap((root) =>
+    bound(world, root).flatMap(({ s, client }) => virtualNotes(world, v, s, client, root)),
+  );
+  const names = roots.map((r) => `${r.namespace}/${r.name}`).toSorted();
+  const text = `delegate of ${names.join(', ')}`;
+  const messages = [...new Set(notes.map((n) => n.message))];
+  return write(v, [say('True', 'Accepted', text), ...partly(messages)], now);
+}
+
 export function virtualServiceStatus(world: World, v: RuleFacts, now: string): object | undefined {
+  if (isDelegate(v)) return delegateStatus(world, v, now);
   if (!forMesh(v.spec)) {
     const why = 'gateways does not name the mesh: waypoints leave this one out';
     return write(v, [say('False', 'NoMatchingParent', why)], now);

@@ -401,6 +401,101 @@ describe('VirtualService (waypoint-l7.md 5.5)', () => {
     assert.equal(rules[0]?.broken, true);
   });
 
+  test('redirect by prefix and by port, answers in bytes', () => {
+    const w = world(
+      vs('a', [
+        {
+          match: [{ uri: { prefix: '/old' } }, { uri: { exact: '/one' } }],
+          redirect: { prefixRewrite: '/new', derivePort: 'FROM_REQUEST_PORT', scheme: 'https' },
+        },
+        {
+          match: [{ uri: { exact: '/b' } }],
+          directResponse: { status: 200, body: { bytes: 'AP8=' } },
+        },
+        { directResponse: { status: 200, body: { string: 'words' } } },
+      ]),
+    );
+    const [prefix, exact, bytes, words] = rulesOf(w);
+    assert.deepEqual(prefix?.filters?.redirect?.path, { rawPrefix: '/new' });
+    assert.equal(prefix?.filters?.redirect?.port, 80);
+    assert.deepEqual(exact?.filters?.redirect?.path, { full: '/new' });
+    assert.deepEqual([...(bytes?.direct?.body ?? [])], [0, 255]);
+    assert.equal(Buffer.from(words?.direct?.body ?? []).toString(), 'words');
+  });
+
+  test('a host of a ServiceEntry, as a destination and as the host itself', () => {
+    const entry = object('ServiceEntry', 'api', {
+      spec: {
+        hosts: ['api.example.com'],
+        ports: [{ number: 80, name: 'http', protocol: 'HTTP' }],
+        resolution: 'DNS',
+        location: 'MESH_EXTERNAL',
+      },
+    });
+    const w = world(
+      entry,
+      vs('a', [{ route: [to('api.example.com')] }]),
+      vs('b', [{ route: [to('web')], timeout: '2s' }], { hosts: ['api.example.com'] }),
+    );
+    const [backend] = rulesOf(w)[0]?.backends ?? [];
+    assert.deepEqual([backend?.hostname, backend?.noCluster], ['api.example.com', false]);
+    const own = serviceConfigs(w).find((c) => c.config.hostname === 'api.example.com')?.config;
+    assert.equal(own?.ports?.[0]?.routes?.rules?.[0]?.requestTimeoutMs, 2_000);
+    const v = w.gateways.virtualServices.get('shop/b');
+    assert.match(JSON.stringify(v && virtualServiceStatus(w, v, 'now')), /Route was valid/);
+  });
+
+  const opaque = (spec: object) => {
+    const tcpService = object('Service', 'web', {
+      spec: {
+        clusterIP: '10.0.0.9',
+        ports: [
+          { name: 'tls', port: 443 },
+          { name: 'tcp', port: 90 },
+        ],
+      },
+    });
+    const w = world(tcpService, service('v2', [443, 90]), vs('a', [], spec));
+    return configOf(w)?.ports?.map((p) => ({
+      tcp: p.tcp?.backends?.map((b) => [b.hostname?.split('.', 1)[0], b.port, b.weight]),
+      tls: p.tls?.map((t) => [t.hostnames?.join(), t.backends?.[0]?.hostname?.split('.', 1)[0]]),
+    }));
+  };
+  test('tls: by server name and port; tcp: the first of this port', () => {
+    const tcp = [
+      { match: [{ port: 1 }], route: [to('web')] },
+      {
+        match: [{ port: 90 }],
+        route: [
+          { ...to('v2'), weight: 3 },
+          { ...to('web'), weight: 1 },
+        ],
+      },
+      { route: [to('web')] },
+    ];
+    const tls = [
+      { match: [{ sniHosts: ['A.example.com', '*.b'], port: 443 }], route: [to('v2')] },
+      { match: [{ sniHosts: ['c'] }], route: [to('web')] },
+    ];
+    const [first, second] = opaque({ http: undefined, tcp, tls: [...tls] }) ?? [];
+    assert.deepEqual(first?.tls, [
+      ['a.example.com,*.b', 'v2'],
+      ['c', 'web'],
+    ]);
+    assert.deepEqual(second?.tls, [['c', 'web']]);
+    assert.deepEqual(opaque({ http: undefined, tcp })?.[1]?.tcp, [
+      ['v2', 90, 3],
+      ['web', 90, 1],
+    ]);
+  });
+  test('a tcp match with another condition is left out, never widened', () => {
+    const tcp = [{ match: [{ sourceLabels: { a: 'b' } }], route: [to('v2')] }];
+    assert.deepEqual(
+      opaque({ http: undefined, tcp })?.map((p) => p.tcp),
+      [undefined, undefined],
+    );
+  });
+
   test('sourceLabels: the pods that have them now', () => {
     const pod = object('Pod', 'p', { spec: {}, status: {} }, { labels: { app: 'curl' } });
     const w = world(
@@ -476,8 +571,8 @@ describe('status', () => {
     ]);
   });
   test('a VirtualService with references that lead nowhere and parts not carried out', () => {
-    const all = ofVs('a', vs('a', [{ route: [to('nobody')], delegate: { name: 'x' } }]));
-    assert.match(all[1] ?? '', /http\[0\]\.delegate is not supported: the rule answers 500/);
+    const all = ofVs('a', vs('a', [{ route: [to('nobody')], odd: { name: 'x' } }]));
+    assert.match(all[1] ?? '', /http\[0\]\.odd is not supported: the rule answers 500/);
     assert.match(all[1] ?? '', /destination nobody\.shop\.svc\.cluster\.local not found/);
   });
   test('nothing to say twice', () => {

@@ -9,9 +9,10 @@ import { selects, serviceHostname } from '../translate/index.ts';
 import { portProtocol } from './backends.ts';
 import type { World } from './binding.ts';
 import { subsetKnown } from './destination-rules.ts';
+import { entryServices } from './entry-services.ts';
 import { each, fullHost, ms, unknownFields, whole } from './hosts.ts';
 import type { RuleFacts } from './objects.ts';
-import type { RuleNotes } from './route-rules.ts';
+import type { OwnedRule, Tell } from './delegates.ts';
 
 export interface RuleContext {
   readonly world: World;
@@ -19,11 +20,11 @@ export interface RuleContext {
   readonly port: ServiceFacts['ports'][number];
   /** Namespace of the waypoint. */
   readonly client: string;
-  readonly notes: RuleNotes;
+  readonly tell: Tell;
 }
 
 function note(c: RuleContext, reason: string, message: string): void {
-  if (!c.notes.some((n) => n.message === message)) c.notes.push({ reason, message });
+  c.tell(c.v, reason, message);
 }
 
 const knownRule = [
@@ -152,7 +153,7 @@ export function destinationOf(
   const host = fullHost(world, text(field(d, 'host')), v.namespace);
   const weight = whole(field(r, 'weight')) || (single ? 1 : 0);
   const subset = text(field(d, 'subset'));
-  const service = findService(world, host);
+  const service = findService(world, host, v.namespace);
   const wanted = whole(field(d, 'port', 'number'));
   const port =
     wanted !== 0
@@ -172,10 +173,15 @@ export function destinationOf(
   return { ...to, weight, protocol: portProtocol(port), noCluster: !known, ...own };
 }
 
-function findService(world: World, host: string): ServiceFacts | undefined {
+/** A Service, or a host of a ServiceEntry: of several the one in the rule's own namespace. */
+function findService(world: World, host: string, near: string): ServiceFacts | undefined {
   const [name = '', namespace = ''] = host.split('.');
   const s = world.cluster.services.get(namespace, name);
-  return s && serviceHostname(s, world.settings) === host ? s : undefined;
+  if (s && serviceHostname(s, world.settings) === host) return s;
+  const entries = [...world.cluster.serviceEntries.all()]
+    .map((e) => entryServices(e).get(host))
+    .filter((e) => e !== undefined);
+  return entries.find((e) => e.namespace === near) ?? entries[0];
 }
 
 /** Percent → millionths; `percent` is the old whole number. Missing = 0 in faults, all in mirrors. */
@@ -271,17 +277,27 @@ function corsOf(h: unknown): Draft<wire.L7Cors> | undefined {
   };
 }
 
-function redirectOf(h: unknown): Draft<wire.L7Redirect> | undefined {
+/** A prefix takes the place of what matched, where a prefix was matched. */
+const pathChange = (to: string, kind: number): Draft<wire.L7PathChange> =>
+  kind === L7PathKind.STRING_PREFIX ? { rawPrefix: to } : { full: to };
+
+function redirectOf(h: unknown, kind: number, port: number): Draft<wire.L7Redirect> | undefined {
   const r = field(h, 'redirect');
   if (r === undefined) return undefined;
   const scheme = text(field(r, 'scheme'));
   const wellKnown = scheme === 'https' ? 443 : 80;
-  const derived = field(r, 'derivePort') === 'FROM_PROTOCOL_DEFAULT' ? wellKnown : 0;
+  const ports: Readonly<Record<string, number>> = {
+    FROM_PROTOCOL_DEFAULT: wellKnown,
+    FROM_REQUEST_PORT: port,
+  };
+  const derived = ports[text(field(r, 'derivePort'))] ?? 0;
   const to = text(field(r, 'uri'));
+  const prefix = text(field(r, 'prefixRewrite'));
+  const path = to !== '' ? { full: to } : prefix !== '' ? pathChange(prefix, kind) : undefined;
   return {
     scheme,
     hostname: text(field(r, 'authority')),
-    ...(to !== '' && { path: { full: to } }),
+    ...(path && { path }),
     port: whole(field(r, 'port')) || derived,
     status: whole(field(r, 'redirectCode')) || 301,
   };
@@ -291,16 +307,20 @@ function rewriteOf(h: unknown, kind: number): Draft<wire.L7Rewrite> | undefined 
   const r = field(h, 'rewrite');
   if (r === undefined) return undefined;
   const to = text(field(r, 'uri'));
-  const path = kind === L7PathKind.STRING_PREFIX ? { rawPrefix: to } : { full: to };
-  return { hostname: text(field(r, 'authority')), ...(to !== '' && { path }) };
+  return {
+    hostname: text(field(r, 'authority')),
+    ...(to !== '' && { path: pathChange(to, kind) }),
+  };
 }
 
 function directOf(h: unknown): Draft<wire.L7DirectResponse> | undefined {
   const d = field(h, 'directResponse');
   if (d === undefined) return undefined;
+  const words = field(d, 'body', 'string');
   return {
     status: whole(field(d, 'status')) || 200,
-    body: Buffer.from(text(field(d, 'body', 'string'))),
+    body: Buffer.from(text(field(d, 'body', 'bytes')), 'base64'),
+    ...(typeof words === 'string' && { body: Buffer.from(words) }),
   };
 }
 
@@ -308,16 +328,12 @@ function directOf(h: unknown): Draft<wire.L7DirectResponse> | undefined {
 function brokenParts(h: unknown): string[] {
   const out = unknownFields(h, knownRule);
   if (field(h, 'rewrite', 'uriRegexRewrite') !== undefined) out.push('rewrite.uriRegexRewrite');
-  if (field(h, 'redirect', 'prefixRewrite') !== undefined) out.push('redirect.prefixRewrite');
-  if (field(h, 'directResponse', 'body', 'bytes') !== undefined)
-    out.push('directResponse.body.bytes');
   return out;
 }
 
 export function httpEntries(
   c: RuleContext,
-  h: unknown,
-  index: number,
+  { rule: h, index, fault: lost }: OwnedRule,
 ): { readonly match: Draft<wire.L7RouteMatch>; readonly rule: Draft<wire.L7RouteRule> }[] {
   const { v } = c;
   const given = each(h, 'match');
@@ -326,13 +342,13 @@ export function httpEntries(
       ? [{ pathKind: L7PathKind.ANY, path: '' }]
       : given.map((m) => matchOf(c, m)).filter((m) => m !== undefined);
   if (matches.length === 0) return [];
-  const broken = brokenParts(h);
+  const broken = lost === undefined ? brokenParts(h) : [lost];
   for (const name of broken) {
     note(c, 'UnsupportedValue', `http[${index}].${name} is not supported: the rule answers 500`);
   }
   const route = list(field(h, 'route'));
   const [retry, fault, cors] = [retriesOf(h), faultOf(h), corsOf(h)];
-  const [redirect, direct] = [redirectOf(h), directOf(h)];
+  const direct = directOf(h);
   const base: Draft<wire.L7RouteRule> = {
     route: `${v.namespace}/${v.name}`,
     name: text(field(h, 'name')) || `${v.namespace}.${v.name}.${index}`,
@@ -346,12 +362,13 @@ export function httpEntries(
   };
   const filters = {
     ...changes(h),
-    ...(redirect && { redirect }),
     ...(cors && { cors }),
     mirrors: mirrors(c, h),
   };
   return matches.map((match) => {
-    const rewrite = rewriteOf(h, match.pathKind ?? L7PathKind.ANY);
-    return { match, rule: { ...base, filters: { ...filters, ...(rewrite && { rewrite }) } } };
+    const kind = match.pathKind ?? L7PathKind.ANY;
+    const [rewrite, redirect] = [rewriteOf(h, kind), redirectOf(h, kind, c.port.port)];
+    const changed = { ...filters, ...(rewrite && { rewrite }), ...(redirect && { redirect }) };
+    return { match, rule: { ...base, filters: changed } };
   });
 }

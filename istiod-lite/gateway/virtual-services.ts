@@ -4,15 +4,25 @@
 import type * as wire from '../../core/proto/index.ts';
 import { L7PortProtocol } from '../../core/proto/index.ts';
 import type { Draft } from '../../core/rpc/index.ts';
-import { field, list, type ServiceFacts, text, texts } from '../cluster/index.ts';
+import { field, list, type ServiceFacts, texts } from '../cluster/index.ts';
 import { serviceHostname } from '../translate/index.ts';
 import { attachedRoutes } from './attach.ts';
 import { portProtocol } from './backends.ts';
 import type { World } from './binding.ts';
-import { byRuleAge, each, fullHost, hostMatches, hostRank, isExported, whole } from './hosts.ts';
+import { rulesOf, type Tell } from './delegates.ts';
+import {
+  byRuleAge,
+  each,
+  fullHost,
+  hostMatches,
+  hostRank,
+  isExported,
+  unknownFields,
+  whole,
+} from './hosts.ts';
 import type { RuleFacts } from './objects.ts';
 import type { RuleNotes } from './route-rules.ts';
-import { destinationOf, httpEntries } from './virtual-rules.ts';
+import { destinationOf, httpEntries, type RuleContext } from './virtual-rules.ts';
 
 type Port = ServiceFacts['ports'][number];
 
@@ -62,39 +72,63 @@ export function virtualTable(
   v: RuleFacts,
   port: Port,
   client: string,
-  notes: RuleNotes = [],
+  tell: Tell = () => {},
 ): Draft<wire.L7RouteTable> | undefined {
-  const http = list(field(v.spec, 'http'));
-  if (http.length === 0) return undefined;
+  const http = rulesOf(world, v, tell);
+  if (list(field(v.spec, 'http')).length === 0) return undefined;
   const rules: Draft<wire.L7RouteRule>[] = [];
   const entries: Draft<wire.L7RouteEntry>[] = [];
-  for (const [index, h] of http.entries()) {
-    for (const { match, rule } of httpEntries({ world, v, port, client, notes }, h, index)) {
+  for (const o of http) {
+    for (const { match, rule } of httpEntries({ world, v: o.owner, port, client, tell }, o)) {
       entries.push({ match, rule: rules.push(rule) - 1 });
     }
   }
   return { rules, entries };
 }
 
-function tcpTable(
+type Opaque = Pick<Draft<wire.L7PortConfig>, 'tcp' | 'tls'>;
+
+/** What else a match of an opaque connection says: left out, it would match more than its author meant. */
+function opaqueMatches(c: RuleContext, kind: 'tcp' | 'tls', rule: unknown): readonly unknown[] {
+  const known = kind === 'tcp' ? ['port', 'gateways'] : ['port', 'gateways', 'sniHosts'];
+  return each(rule, 'match').filter((m) => {
+    const [odd] = unknownFields(m, known);
+    if (odd !== undefined) {
+      const text = `${kind} match.${odd} is not supported: the match is left out`;
+      c.tell(c.v, 'UnsupportedValue', text);
+      return false;
+    }
+    const wanted = whole(field(m, 'port'));
+    return forMesh(m) && (wanted === 0 || wanted === c.port.port);
+  });
+}
+
+function opaqueRoute(c: RuleContext, rule: unknown): Draft<wire.L7TcpRoute> {
+  const route = each(rule, 'route');
+  const backends = route.map((r) => destinationOf(c, r, route.length === 1));
+  return { name: `${c.v.namespace}/${c.v.name}`, backends };
+}
+
+/** By server name where there are rules for TLS, else the first tcp rule of this port. */
+function opaqueRoutes(
   world: World,
   v: RuleFacts,
   port: Port,
   client: string,
-): Draft<wire.L7TcpRoute> | undefined {
-  for (const t of list(field(v.spec, 'tcp'))) {
-    const matches = each(t, 'match');
-    const hit = matches.some((m) => {
-      const wanted = whole(field(m, 'port'));
-      return forMesh(m) && (wanted === 0 || wanted === port.port);
-    });
-    if (matches.length > 0 && !hit) continue;
-    const context = { world, v, port, client, notes: [] };
-    const route = each(t, 'route');
-    const backends = route.map((r) => destinationOf(context, r, route.length === 1));
-    return { name: `${v.namespace}/${v.name}`, backends };
+  tell: Tell = () => {},
+): Opaque {
+  const c: RuleContext = { world, v, port, client, tell };
+  const tls = each(v.spec, 'tls').flatMap((rule) => {
+    const names = opaqueMatches(c, 'tls', rule).flatMap((m) => texts(field(m, 'sniHosts')));
+    if (names.length === 0) return [];
+    return [{ ...opaqueRoute(c, rule), hostnames: names.map((n) => n.toLowerCase()) }];
+  });
+  if (tls.length > 0) return { tls };
+  for (const rule of each(v.spec, 'tcp')) {
+    const all = each(rule, 'match').length === 0;
+    if (all || opaqueMatches(c, 'tcp', rule).length > 0) return { tcp: opaqueRoute(c, rule) };
   }
-  return undefined;
+  return {};
 }
 
 /** What the VirtualService that holds adds to a port without Gateway API routes. */
@@ -103,31 +137,33 @@ export function virtualPort(
   s: ServiceFacts,
   port: Port,
   client: string,
-): Pick<Draft<wire.L7PortConfig>, 'routes' | 'tcp'> {
+): Pick<Draft<wire.L7PortConfig>, 'routes'> & Opaque {
   const [v] = virtualServicesFor(world, s, client);
   if (!v) return {};
   if (portProtocol(port) === L7PortProtocol.TCP) {
-    const tcp = tcpTable(world, v, port, client);
-    return tcp ? { tcp } : {};
+    return opaqueRoutes(world, v, port, client);
   }
   const routes = virtualTable(world, v, port, client);
   return routes ? { routes } : {};
 }
 
-/** Everything of a VirtualService that cannot be carried out, and references that lead nowhere. */
+/**
+ * Everything of a VirtualService that cannot be carried out, and references that lead nowhere. `root` is the one that
+ * speaks for the service: itself, or one that delegates to it.
+ */
 export function virtualNotes(
   world: World,
   v: RuleFacts,
   s: ServiceFacts,
   client: string,
+  root = v,
 ): RuleNotes {
   const notes: RuleNotes = [];
-  for (const p of s.ports) if (p.protocol === 'TCP') virtualTable(world, v, p, client, notes);
-  if (list(field(v.spec, 'tls')).length > 0) notes.push(unsupported('tls'));
+  const tell: Tell = (owner, reason, message) => {
+    if (owner !== v || notes.some((n) => n.message === message)) return;
+    notes.push({ reason, message });
+  };
+  for (const p of s.ports) if (p.protocol === 'TCP') virtualTable(world, root, p, client, tell);
+  for (const p of s.ports) if (p.protocol === 'TCP') opaqueRoutes(world, root, p, client, tell);
   return notes;
 }
-
-export const unsupported = (what: string): { reason: string; message: string } => ({
-  reason: 'UnsupportedValue',
-  message: `${text(what)} is not supported`,
-});
