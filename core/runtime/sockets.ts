@@ -15,6 +15,9 @@ import {
 export interface Keepalive {
   readonly enabled: boolean;
   readonly idleMs: number;
+  /** Between probes, and how many; defaults are 1 s and 10. Node before 24.19 keeps to those. */
+  readonly intervalMs?: number;
+  readonly probes?: number;
 }
 
 export interface DialOptions {
@@ -41,7 +44,12 @@ export function dial(to: IpPort, options: DialOptions): Promise<net.Socket> {
       options.open?.().connect(at) ??
       net.connect({ ...at, allowHalfOpen: options.halfOpen ?? true });
     socket.setNoDelay(true);
-    socket.setKeepAlive(keepalive.enabled, keepalive.idleMs);
+    socket.setKeepAlive(
+      keepalive.enabled,
+      keepalive.idleMs,
+      keepalive.intervalMs,
+      keepalive.probes,
+    );
     const settle = (work: () => void): void => {
       timer.cancel();
       options.signal?.removeEventListener('abort', abort);

@@ -9,7 +9,7 @@ import { outsideTls } from './outside-tls.ts';
 import type { World } from './binding.ts';
 import { byRuleAge, fullHost, hostMatches, hostRank, isExported } from './hosts.ts';
 import type { RuleFacts } from './objects.ts';
-import { type Sections, subsetLabels, trafficPolicy } from './traffic-policy.ts';
+import { sectionNames, type Sections, subsetLabels, trafficPolicy } from './traffic-policy.ts';
 
 interface Subset {
   readonly labels: Dict;
@@ -96,7 +96,7 @@ function sectionsFor(policy: unknown, port: number): Sections {
   );
   const at = own ?? policy;
   const out: Record<string, unknown> = {};
-  for (const name of ['loadBalancer', 'connectionPool', 'outlierDetection', 'retryBudget', 'tls']) {
+  for (const name of sectionNames) {
     const value = field(at, name);
     if (value !== undefined) out[name] = value;
   }

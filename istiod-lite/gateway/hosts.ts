@@ -32,8 +32,17 @@ export function isExported(r: RuleFacts, to: string): boolean {
 export const byRuleAge = (a: RuleFacts, b: RuleFacts): number =>
   a.created !== b.created ? a.created - b.created : a.name < b.name ? -1 : 1;
 
+/** What a timer can wait at most, 24 days. */
+export const longestMs = 2 ** 31 - 1;
+
+/** Milliseconds; `undefined` = not given or not readable. */
+export function duration(v: unknown): number | undefined {
+  const parsed = parseDuration(text(v));
+  return parsed === undefined ? undefined : Math.min(Math.round(parsed), longestMs);
+}
+
 /** Milliseconds; 0 = not given or not readable. */
-export const ms = (v: unknown): number => Math.round(parseDuration(text(v)) ?? 0);
+export const ms = (v: unknown): number => duration(v) ?? 0;
 
 export const whole = (v: unknown): number =>
   typeof v === 'number' && Number.isFinite(v) && v > 0 ? Math.floor(v) : 0;

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { KubeObject } from '../../core/kube/index.ts';
-import { L7Balancer, L7PathKind } from '../../core/proto/index.ts';
+import { L7Balancer, L7PathKind, L7ProxyHeader } from '../../core/proto/index.ts';
 import type * as wire from '../../core/proto/index.ts';
 import type { Draft } from '../../core/rpc/index.ts';
 import { field } from '../cluster/index.ts';
@@ -159,7 +159,31 @@ describe('trafficPolicy', () => {
       hash({ httpCookie: { name: 'c', path: '/p', ttl: '0s' } }),
       {
         balancer: L7Balancer.RING_HASH,
-        hash: { cookie: { name: 'c', path: '/p', generate: true, ttlMs: 0 } },
+        hash: { cookie: { name: 'c', path: '/p', generate: true, ttlMs: 0, attributes: [] } },
+      },
+    ],
+    [
+      'a cookie’s attributes, but those that would be more than one',
+      hash({
+        httpCookie: {
+          name: 'c',
+          ttl: '1s',
+          attributes: [{ name: 'SameSite', value: 'Lax' }, { name: 'Secure' }, { name: 'a;b' }],
+        },
+      }),
+      {
+        hash: {
+          cookie: {
+            name: 'c',
+            path: '',
+            generate: true,
+            ttlMs: 1_000,
+            attributes: [
+              { name: 'SameSite', value: 'Lax' },
+              { name: 'Secure', value: '' },
+            ],
+          },
+        },
       },
     ],
     [
@@ -208,8 +232,40 @@ describe('trafficPolicy', () => {
         maxRequests: 4,
         maxRequestsPerConnection: 1,
         maxRetries: 2,
-        retryBudget: { share: 2_000, minConcurrency: 3 },
+        tcpIdleTimeoutMs: 5_000,
+        retryBudget: { share: 2_000, minConcurrency: 3, intervalMs: 0 },
       },
+    ],
+    [
+      'connections that are watched',
+      {
+        trafficPolicy: {
+          connectionPool: {
+            tcp: { tcpKeepalive: { time: '60s', probes: 3 }, maxConnectionDuration: '1h' },
+            http: { maxConcurrentStreams: 7, http2KeepAlive: { interval: '5s', timeout: '2s' } },
+          },
+          proxyProtocol: { version: 'V2' },
+          retryBudget: { percent: 12.5, minRetryConcurrency: 1, budgetInterval: '10s' },
+        },
+      },
+      {
+        tcpKeepalive: { timeMs: 60_000, probes: 3, intervalMs: 75_000 },
+        maxConnectionMs: 3_600_000,
+        maxConcurrentStreams: 7,
+        http2Keepalive: { intervalMs: 5_000, timeoutMs: 2_000 },
+        proxyHeader: L7ProxyHeader.V2,
+        retryBudget: { share: 1_250, minConcurrency: 1, intervalMs: 10_000 },
+      },
+    ],
+    [
+      'PROXY header without a version: the first; an idle timeout of 0: as long as can be',
+      {
+        trafficPolicy: {
+          proxyProtocol: {},
+          connectionPool: { tcp: { idleTimeout: '9s' }, http: { idleTimeout: '0s' } },
+        },
+      },
+      { proxyHeader: L7ProxyHeader.V1, idleTimeoutMs: 2 ** 31 - 1, tcpIdleTimeoutMs: 9_000 },
     ],
     [
       'an empty outlierDetection has Istio’s defaults',

@@ -4,16 +4,19 @@ import { L7Balancer } from '../../core/proto/index.ts';
 import type * as wire from '../../core/proto/index.ts';
 import type { Draft } from '../../core/rpc/index.ts';
 import { dict, field, list, text, texts } from '../cluster/index.ts';
+import { connectionPool, proxyHeader, retryBudget } from './connection-pool.ts';
 import { each, ms, unknownFields, whole } from './hosts.ts';
 
 /** The sections, which are overridden one by one. */
-export interface Sections {
-  readonly loadBalancer?: unknown;
-  readonly connectionPool?: unknown;
-  readonly outlierDetection?: unknown;
-  readonly retryBudget?: unknown;
-  readonly tls?: unknown;
-}
+export const sectionNames = [
+  'loadBalancer',
+  'connectionPool',
+  'outlierDetection',
+  'retryBudget',
+  'proxyProtocol',
+  'tls',
+] as const;
+export type Sections = { readonly [K in (typeof sectionNames)[number]]?: unknown };
 
 const simple: Readonly<Record<string, number>> = {
   LEAST_REQUEST: L7Balancer.LEAST_REQUEST,
@@ -34,7 +37,10 @@ function hashKey(h: unknown): Draft<wire.L7HashKey> | undefined {
   if (cookie === undefined) return undefined;
   const ttl = field(cookie, 'ttl');
   const [name, path] = [text(field(cookie, 'name')), text(field(cookie, 'path'))];
-  return { cookie: { name, path, generate: ttl !== undefined, ttlMs: ms(ttl) } };
+  const attributes = each(cookie, 'attributes')
+    .map((a) => ({ name: text(field(a, 'name')), value: text(field(a, 'value')) }))
+    .filter(({ name, value }) => /^[\w-]+$/.test(name) && /^[^;\p{Cc}]*$/u.test(value));
+  return { cookie: { name, path, generate: ttl !== undefined, ttlMs: ms(ttl), attributes } };
 }
 
 function balancing(v: unknown): Draft<wire.L7TrafficPolicy> {
@@ -108,41 +114,15 @@ function outlier(v: unknown): Draft<wire.L7OutlierDetection> | undefined {
   };
 }
 
-function pool(v: unknown): Draft<wire.L7TrafficPolicy> {
-  const tcp = field(v, 'tcp');
-  const http = field(v, 'http');
-  const limit = (o: unknown, name: string): number => whole(field(o, name));
-  return {
-    maxConnections: limit(tcp, 'maxConnections'),
-    connectTimeoutMs: ms(field(tcp, 'connectTimeout')),
-    maxPending: limit(http, 'http1MaxPendingRequests'),
-    maxRequests: limit(http, 'http2MaxRequests'),
-    maxRetries: limit(http, 'maxRetries'),
-    maxRequestsPerConnection: limit(http, 'maxRequestsPerConnection'),
-    idleTimeoutMs: ms(field(http, 'idleTimeout')) || ms(field(tcp, 'idleTimeout')),
-    upgradeH2: field(http, 'h2UpgradePolicy') === 'UPGRADE',
-    useClientProtocol: field(http, 'useClientProtocol') === true,
-  };
-}
-
-function budget(v: unknown): Draft<wire.L7RetryBudget> | undefined {
-  if (v === undefined) return undefined;
-  const percent = field(v, 'percent');
-  const least = field(v, 'minRetryConcurrency');
-  return {
-    share: Math.round((typeof percent === 'number' ? percent : 20) * 100),
-    minConcurrency: typeof least === 'number' ? whole(least) : 3,
-  };
-}
-
 export function trafficPolicy(s: Sections): Draft<wire.L7TrafficPolicy> {
   const grows = warmup(s.loadBalancer);
   const places = locality(field(s.loadBalancer, 'localityLbSetting'));
   const ejects = outlier(s.outlierDetection);
-  const retries = budget(s.retryBudget);
+  const retries = retryBudget(s.retryBudget);
   return {
     ...balancing(s.loadBalancer),
-    ...pool(s.connectionPool),
+    ...connectionPool(s.connectionPool),
+    proxyHeader: proxyHeader(s.proxyProtocol),
     ...(places && { locality: places }),
     ...(grows && { warmup: grows }),
     ...(ejects && { outlier: ejects }),
@@ -151,17 +131,7 @@ export function trafficPolicy(s: Sections): Draft<wire.L7TrafficPolicy> {
 }
 
 const knownIn: readonly (readonly [readonly string[], readonly string[]])[] = [
-  [
-    [],
-    [
-      'loadBalancer',
-      'connectionPool',
-      'outlierDetection',
-      'retryBudget',
-      'tls',
-      'portLevelSettings',
-    ],
-  ],
+  [[], [...sectionNames, 'portLevelSettings']],
   [['tls'], ['mode', 'credentialName', 'sni', 'subjectAltNames', 'caCertificates']],
   [
     ['loadBalancer'],
@@ -169,7 +139,17 @@ const knownIn: readonly (readonly [readonly string[], readonly string[]])[] = [
   ],
   [
     ['connectionPool', 'tcp'],
-    ['maxConnections', 'connectTimeout', 'idleTimeout'],
+    ['maxConnections', 'connectTimeout', 'idleTimeout', 'tcpKeepalive', 'maxConnectionDuration'],
+  ],
+  [['proxyProtocol'], ['version']],
+  [['retryBudget'], ['percent', 'minRetryConcurrency', 'budgetInterval']],
+  [
+    ['connectionPool', 'tcp', 'tcpKeepalive'],
+    ['probes', 'time', 'interval'],
+  ],
+  [
+    ['connectionPool', 'http', 'http2KeepAlive'],
+    ['interval', 'timeout'],
   ],
   [
     ['connectionPool', 'http'],
@@ -181,6 +161,8 @@ const knownIn: readonly (readonly [readonly string[], readonly string[]])[] = [
       'idleTimeout',
       'h2UpgradePolicy',
       'useClientProtocol',
+      'maxConcurrentStreams',
+      'http2KeepAlive',
     ],
   ],
   [

@@ -127,12 +127,16 @@ describe('balancing', () => {
   }
 
   test('consistentHash by cookie with ttl: made once, then followed', async () => {
-    const hash = { cookie: { name: 'where', path: '/', generate: true, ttlMs: 60_000 } };
+    const attributes = [{ name: 'SameSite', value: 'Lax' }, { name: 'Secure' }];
+    const hash = {
+      cookie: { name: 'where', path: '/', generate: true, ttlMs: 60_000, attributes },
+    };
     use({ balancer: L7Balancer.RING_HASH, hash });
     const first = await ask(1);
-    const cookie = /set-cookie: (where="[0-9a-f]{16}"); Max-Age=60; Path=\/; HttpOnly/.exec(
-      first,
-    )?.[1];
+    const cookie =
+      /set-cookie: (where="[0-9a-f]{16}"); Max-Age=60; Path=\/; SameSite=Lax; Secure; HttpOnly/.exec(
+        first,
+      )?.[1];
     assert.ok(cookie, first);
     for (let i = 0; i < 4; i++) {
       const again = await ask(1, `cookie: a=b; ${cookie}\r\n`);

@@ -276,7 +276,7 @@ describe('circuit breakers', () => {
     budget: undefined,
   };
   test('the limit holds, what is given back can be taken again, giving back twice counts once', () => {
-    const b = new Breaker();
+    const b = new Breaker(() => 0);
     const rules = { ...off, maxRequests: 2 };
     const one = b.take('requests', rules);
     const two = b.take('requests', rules);
@@ -289,17 +289,45 @@ describe('circuit breakers', () => {
     assert.equal(b.take('requests', rules), undefined);
   });
   test('0 is no limit', () => {
-    const b = new Breaker();
+    const b = new Breaker(() => 0);
     for (let i = 0; i < 2_000; i++) assert.ok(b.take('pending', off));
   });
   test('a retry budget: percent of what runs, at least the minimum; it replaces maxRetries', () => {
-    const b = new Breaker();
-    const rules = { ...off, maxRetries: 1, budget: { share: 2_000, minConcurrency: 3 } };
+    const b = new Breaker(() => 0);
+    const rules = {
+      ...off,
+      maxRetries: 1,
+      budget: { share: 2_000, minConcurrency: 3, intervalMs: 0 },
+    };
     for (let i = 0; i < 3; i++) assert.ok(b.take('retries', rules));
     assert.equal(b.take('retries', rules), undefined);
     for (let i = 0; i < 20; i++) b.hold('requests');
     assert.ok(b.take('retries', rules));
     assert.equal(b.take('retries', rules), undefined);
+  });
+  test('a retry budget with an interval: percent of what began in it, however short it ran', () => {
+    let now = 0;
+    const b = new Breaker(() => now);
+    const budget = { share: 2_000, minConcurrency: 1, intervalMs: 10_000 };
+    const rules = { ...off, budget };
+    const allowed = (): number => {
+      const held = [];
+      for (let one = b.take('retries', rules); one; one = b.take('retries', rules)) held.push(one);
+      for (const back of held) back();
+      return held.length;
+    };
+    for (let i = 0; i < 50; i++) b.take('requests', rules)?.();
+    assert.equal(allowed(), 10);
+    now = 5_000;
+    for (let i = 0; i < 25; i++) b.take('requests', rules)?.();
+    assert.equal(allowed(), 15);
+    now = 10_000;
+    assert.equal(allowed(), 5, 'the first ones are over');
+    now = 15_000;
+    assert.equal(allowed(), 1);
+    for (let i = 0; i < 100; i++) b.take('requests', rules);
+    now = 60_000;
+    assert.equal(allowed(), 20, 'what still runs counts');
   });
 });
 

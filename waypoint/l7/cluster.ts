@@ -14,6 +14,7 @@ import { xxh64 } from '../balance/hash.ts';
 import type { LocalityRules } from '../balance/locality.ts';
 import type { OutlierRules } from '../balance/outlier.ts';
 import type { WarmupRules } from '../balance/slow-start.ts';
+import { type ConnectionRules, connectionRules, defaultConnection } from './connection-rules.ts';
 
 export type BalancerName =
   | 'least-request'
@@ -32,6 +33,8 @@ export type HashSource =
       readonly path: string;
       /** Absent = a missing cookie is not made; 0 = made for the browser's session. */
       readonly ttlMs: number | undefined;
+      /** Of a cookie that is made, as they stand in Set-Cookie: `; Name=value`. */
+      readonly attributes: string;
     };
 
 export interface ClusterPolicy {
@@ -48,6 +51,7 @@ export interface ClusterPolicy {
   readonly upgradeH2: boolean;
   readonly useClientProtocol: boolean;
   readonly warmup?: WarmupRules | undefined;
+  readonly connection: ConnectionRules;
   /** `fault` = what was asked for cannot be had; nothing is sent. `id` = another where anything of it is. */
   readonly tls?: (OutsideTls & { readonly fault: string; readonly id: string }) | undefined;
 }
@@ -81,6 +85,7 @@ export const defaultPolicy: ClusterPolicy = {
   locality: undefined,
   upgradeH2: false,
   useClientProtocol: false,
+  connection: defaultConnection,
 };
 
 export const defaultCluster = (service: NamespacedHost, port: number, subset = ''): Cluster => ({
@@ -124,7 +129,10 @@ function hashSource(h: wire.L7HashKey | null | undefined): HashSource | undefine
       const c = h.cookie;
       if (!c) return undefined;
       const { name, path } = c;
-      return { by: 'cookie', name, path, ttlMs: c.generate ? c.ttlMs : undefined };
+      const attributes = c.attributes
+        .map((a) => (a.value === '' ? `; ${a.name}` : `; ${a.name}=${a.value}`))
+        .join('');
+      return { by: 'cookie', name, path, ttlMs: c.generate ? c.ttlMs : undefined, attributes };
     }
     default:
       return undefined;
@@ -173,9 +181,7 @@ function warmupRules({ balancer, warmup: w }: wire.L7TrafficPolicy): WarmupRules
 export function compilePolicy(t: wire.L7TrafficPolicy | null | undefined): ClusterPolicy {
   if (!t) return defaultPolicy;
   const { maxConnections, maxPending, maxRequests, maxRetries } = t;
-  const budget = t.retryBudget
-    ? { share: t.retryBudget.share, minConcurrency: t.retryBudget.minConcurrency }
-    : undefined;
+  const budget = t.retryBudget ?? undefined;
   return {
     balancer: balancers[t.balancer] ?? 'least-request',
     hash: hashSource(t.hash),
@@ -190,6 +196,7 @@ export function compilePolicy(t: wire.L7TrafficPolicy | null | undefined): Clust
     upgradeH2: t.upgradeH2,
     useClientProtocol: t.useClientProtocol,
     warmup: warmupRules(t),
+    connection: connectionRules(t),
     tls: t.tls ? compileTls(t.tls) : undefined,
   };
 }

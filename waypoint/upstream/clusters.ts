@@ -43,7 +43,7 @@ interface Levelled {
 const tablesKept = 4;
 
 class ClusterRuntime {
-  readonly breaker = new Breaker();
+  readonly breaker: Breaker;
   readonly outlier = new OutlierState();
   readonly active = new Map<WorkloadUid, number>();
   readonly turns = new RoundRobin();
@@ -56,7 +56,8 @@ class ClusterRuntime {
   /** As last used. */
   cluster: Cluster;
 
-  constructor(cluster: Cluster) {
+  constructor(cluster: Cluster, clock: Clock) {
+    this.breaker = new Breaker(() => clock.monotonic());
     this.cluster = cluster;
   }
 }
@@ -74,7 +75,7 @@ export class Clusters {
   #of(c: Cluster): ClusterRuntime {
     let found = this.#all.get(c.key);
     if (!found) {
-      found = new ClusterRuntime(c);
+      found = new ClusterRuntime(c, this.#clock);
       this.#all.set(c.key, found);
     }
     found.cluster = c;

@@ -51,7 +51,8 @@ export function hashOf(
       const value = draw(random);
       const age = source.ttlMs > 0 ? `; Max-Age=${Math.round(source.ttlMs / 1000)}` : '';
       const path = source.path === '' ? '' : `; Path=${source.path}`;
-      return { hash: xxh64(value), setCookie: `${source.name}="${value}"${age}${path}; HttpOnly` };
+      const more = `${age}${path}${source.attributes}; HttpOnly`;
+      return { hash: xxh64(value), setCookie: `${source.name}="${value}"${more}` };
     }
   }
 }
