@@ -126,7 +126,6 @@ export async function probe(ctx: WaypointContext, request: ProbeRequest): Promis
       client: { ip: ctx.self().addresses[0] ?? target.ip, port: 1 },
       serviceHost: service.hostname,
       traceparent,
-      signal: new AbortController().signal,
       connectTimeoutMs: request.timeoutMs ?? 5_000,
       fresh: request.fresh === true,
     });

@@ -17,6 +17,7 @@ import { httpLabelNames, opaqueLabelNames, type WaypointMetrics } from './metric
 import type { MeshView, NamespacedHost, Service, SpiffeId } from '../core/model/index.ts';
 
 const ringSize = 1000;
+const longestPath = 300;
 
 /** One request or connection, newest first in `/ambient/connections?recent`. */
 export interface WaypointRecord {
@@ -64,7 +65,8 @@ export class Reports {
   readonly #view: () => MeshView;
   readonly #self: () => Workload;
   readonly #identity: SpiffeId;
-  readonly #ring: WaypointRecord[] = [];
+  /** Facts alone: they are put into words for the few who ask. */
+  readonly #ring: (() => WaypointRecord)[] = [];
   /** Requests that are alike count with the same labels object. */
   readonly #httpLabels = new PairCache<Readonly<Record<string, string>>>();
 
@@ -87,7 +89,7 @@ export class Reports {
 
   /** Newest first. */
   recent(): readonly WaypointRecord[] {
-    return this.#ring.toReversed();
+    return this.#ring.toReversed().map((told) => told());
   }
 
   byTrace(trace: string): readonly WaypointRecord[] {
@@ -131,7 +133,7 @@ export class Reports {
     return this.#view().service(c.edge && backend ? backend : c.service.key);
   }
 
-  #push(record: WaypointRecord): void {
+  #push(record: () => WaypointRecord): void {
     this.#ring.push(record);
     if (this.#ring.length > ringSize) this.#ring.shift();
   }
@@ -183,12 +185,14 @@ export class Reports {
     if (end.reason) this.metrics.refusals.add({ reporter: 'waypoint', reason: end.reason });
     this.#marked(end.marks);
     const durationMs = this.#clock.monotonic() - startedMs;
-    this.#push({
-      ...base(c, end.endpoint, durationMs, this.#clock.now()),
-      state: end.reason ? 'refused' : 'ended',
-      ...(end.reason && { reason: end.reason }),
-      ...(end.policy !== undefined && { policy: end.policy }),
-    });
+    const told = base(c, end.endpoint, durationMs, this.#clock.now());
+    const { reason, policy } = end;
+    this.#push(() => ({
+      ...told(),
+      state: reason ? 'refused' : 'ended',
+      ...(reason && { reason }),
+      ...(policy !== undefined && { policy }),
+    }));
     this.#log?.info('connection', {
       'src.addr': printIpPort(c.source),
       'src.identity': c.peer.id ?? '-',
@@ -205,41 +209,48 @@ export class Reports {
   }
 }
 
+/** Takes what it needs now: a record outlives bodies, connections and configurations. */
 function base(c: L7Connection, endpoint: Workload | undefined, durationMs: number, nowMs: number) {
-  return {
-    trace: c.trace,
+  const { trace, source, target, peer, sourceWorkload } = c;
+  const { hostname } = c.service;
+  return () => ({
+    trace,
     direction: 'waypoint' as const,
     startedAt: new Date(nowMs - durationMs).toISOString(),
     durationMs: Math.round(durationMs),
     source: {
-      addr: printIpPort(c.source),
-      identity: c.peer.id ?? '',
-      ...(c.sourceWorkload && { workload: c.sourceWorkload.name }),
+      addr: printIpPort(source),
+      identity: peer.id ?? '',
+      ...(sourceWorkload && { workload: sourceWorkload.name }),
     },
     destination: {
-      addr: printIpPort(c.target),
-      service: c.service.hostname,
+      addr: printIpPort(target),
+      service: hostname,
       ...(endpoint && { identity: workloadSpiffeId(endpoint), workload: endpoint.name }),
     },
-  };
+  });
 }
 
-function recordOf(x: Exchange, durationMs: number, nowMs: number): WaypointRecord {
-  const { outcome: o, head } = x;
-  return {
-    ...base(x.connection, o.endpoint, durationMs, nowMs),
-    state: o.reason === undefined ? 'ended' : 'refused',
+function recordOf(x: Exchange, durationMs: number, nowMs: number): () => WaypointRecord {
+  const { method, path, query } = x.head;
+  const { status, flags, route, attempts, reason, policy, endpoint } = x.outcome;
+  const told = base(x.connection, endpoint, durationMs, nowMs);
+  // A part of a text keeps all of it in memory: what is long is copied now.
+  const shown = path.length + query.length > longestPath && printable(path, longestPath);
+  return () => ({
+    ...told(),
+    state: reason === undefined ? 'ended' : 'refused',
     request: {
-      method: head.method,
-      path: printable(head.path, 300),
-      status: o.status,
-      flags: o.flags,
-      route: o.route,
-      attempts: o.attempts,
+      method,
+      path: shown || printable(path, longestPath),
+      status,
+      flags,
+      route,
+      attempts,
     },
-    ...(o.reason && { reason: o.reason }),
-    ...(o.policy !== undefined && { policy: o.policy }),
-  };
+    ...(reason && { reason }),
+    ...(policy !== undefined && { policy }),
+  });
 }
 
 /** Istio's JSON keys (9.2); text that came from a peer is escaped. */

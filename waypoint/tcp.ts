@@ -79,7 +79,6 @@ export async function openOpaque(
         client: c.source,
         serviceHost: c.service.hostname,
         traceparent: c.traceparent,
-        signal: new AbortController().signal,
         connectTimeoutMs: policy.connectTimeoutMs,
       });
       const host = c.service.hostname;

@@ -32,8 +32,8 @@ export class TunnelSocket extends Duplex {
   readonly #under: Duplex;
   readonly remoteAddress: string | undefined;
   readonly remotePort: number | undefined;
-  /** What Node's HTTP asked for, in ms; kept by whoever lets the stream rest. */
-  timeout = 0;
+  /** Node's HTTP client hangs the request that runs here. */
+  _httpMessage: unknown = null;
   #resting = false;
   #over = false;
 
@@ -136,8 +136,7 @@ export class TunnelSocket extends Duplex {
   setNoDelay(): this {
     return this;
   }
-  setTimeout(ms: number): this {
-    this.timeout = ms;
+  setTimeout(): this {
     return this;
   }
   ref(): this {

@@ -1,6 +1,7 @@
 // Door of core/base: values and helpers that depend on nothing.
 export { type BackoffPlan, backoffDelay } from './backoff.ts';
 export type { Brand } from './brand.ts';
+export { Cancellation } from './cancellation.ts';
 export { type Cidr, cidrContains, makeCidr, parseCidr, printCidr } from './cidr.ts';
 export { type Clock, FakeClock, type Timer } from './clock.ts';
 export { type DebouncePlan, type DebounceState, debounceEvent, debounceWait } from './debounce.ts';

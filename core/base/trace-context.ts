@@ -21,12 +21,15 @@ export function traceIdOf(traceparent: string | undefined): string | undefined {
   return trace?.toLowerCase();
 }
 
+const bytes = Array.from({ length: 256 }, (_, i) => i.toString(16).padStart(2, '0'));
+const byte = (word: number, shift: number): string => bytes[(word >>> shift) & 255] ?? '';
+
+/** `length` hex digits, eight from each draw. */
 const digits = (length: number, random: Random): string => {
   let text = '';
   while (text.length < length) {
-    text += Math.floor(random.next() * 2 ** 32)
-      .toString(16)
-      .padStart(8, '0');
+    const word = Math.floor(random.next() * 2 ** 32);
+    text += byte(word, 24) + byte(word, 16) + byte(word, 8) + byte(word, 0);
   }
   return text;
 };

@@ -1,7 +1,7 @@
 // One request and what becomes of it: plain values that the phases read and fill in.
 import type { Readable, Writable } from 'node:stream';
 import type { Duplex } from 'node:stream';
-import type { FaultCode, IpPort } from '../../core/base/index.ts';
+import type { Cancellation, FaultCode, IpPort } from '../../core/base/index.ts';
 import type { Identity, NamespacedHost, SpiffeId, Workload } from '../../core/model/index.ts';
 import type { CompiledPort, CompiledService } from '../l7/compile.ts';
 import type { Mark } from '../l7/access.ts';
@@ -45,7 +45,7 @@ export interface Downstream {
   /** The abrupt end, after the head went out. */
   abort(): void;
   /** Aborted when the caller has left before the response was complete. */
-  readonly gone: AbortSignal;
+  readonly gone: Cancellation;
 }
 
 /** The tunnel stream a request came in on, or the caller's own connection at an ingress gateway. */

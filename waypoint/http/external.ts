@@ -4,7 +4,7 @@
 import { PassThrough } from 'node:stream';
 import type { WaypointContext } from '../context.ts';
 import type { Asked, AuthProvider } from '../l7/providers.ts';
-import { MeshError } from '../../core/base/index.ts';
+import { Cancellation, MeshError } from '../../core/base/index.ts';
 import { accessFacts, connectionFacts } from './access-facts.ts';
 import {
   changedHead,
@@ -31,9 +31,9 @@ async function question(
   x: Exchange,
   p: AuthProvider,
   body: CheckBody | undefined,
-  signal: AbortSignal,
+  stop: Cancellation,
 ): Promise<Verdict> {
-  const to = { cluster: p.cluster, timeoutMs: p.timeoutMs, signal };
+  const to = { cluster: p.cluster, timeoutMs: p.timeoutMs, stop };
   const verdict = p.http
     ? await askHttp(ctx, x, to, p.http, body)
     : readCheck(
@@ -173,8 +173,8 @@ async function askOne(
     if (!body.whole && !p.body.partial && body.bytes.length >= p.body.max)
       return reply(413, 'Payload Too Large', '-', 'request_payload_too_large', { policy });
   }
-  const told = await ctx.sideCalls.within(ctx, x, `authorizer ${p.name}`, p.timeoutMs, (signal) =>
-    question(ctx, x, p, body, signal),
+  const told = await ctx.sideCalls.within(ctx, x, `authorizer ${p.name}`, p.timeoutMs, (stop) =>
+    question(ctx, x, p, body, stop),
   );
   if (x.down.gone.aborted) return reply(503, '', 'DC', 'downstream_remote_disconnect');
   if ('failed' in told) return failed(ctx, p, policy, told.failed);
@@ -205,7 +205,7 @@ export async function askAboutConnection(
   ctx: WaypointContext,
   c: L7Connection,
 ): Promise<MeshError | undefined> {
-  const asker = { connection: c, down: { gone: new AbortController().signal } };
+  const asker = { connection: c, down: { gone: new Cancellation() } };
   for (const { provider: p, policy } of c.service.external?.toAsk(connectionFacts(c), 'all') ??
     []) {
     const unfit = p.broken ? 'it is not defined' : p.http && 'it speaks HTTP alone';
@@ -218,9 +218,9 @@ export async function askAboutConnection(
             asker,
             `authorizer ${p.name}`,
             timeoutMs,
-            async (signal) => {
+            async (stop) => {
               const message = connectionMessage(factsOf(ctx, c));
-              const to = { cluster, timeoutMs, signal };
+              const to = { cluster, timeoutMs, stop };
               const verdict = readCheck(await callGrpc(ctx, asker, to, path, message));
               if (!verdict) throw new NoAnswer('unusable');
               return verdict.allow;

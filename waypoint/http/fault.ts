@@ -1,4 +1,5 @@
 // Faults put in on purpose (waypoint-l7.md 5.5): a delay first, then an answer instead of a call.
+import type { Cancellation } from '../../core/base/index.ts';
 import type * as wire from '../../core/proto/index.ts';
 import type { WaypointContext } from '../context.ts';
 import type { Exchange, LocalReply } from './exchange.ts';
@@ -6,16 +7,15 @@ import { httpOfGrpc, reply } from './local-reply.ts';
 
 const million = 1_000_000;
 
-function pause(ctx: WaypointContext, ms: number, gone: AbortSignal): Promise<void> {
+function pause(ctx: WaypointContext, ms: number, gone: Cancellation): Promise<void> {
   return new Promise((resolve) => {
     const done = (): void => {
       timer.cancel();
-      gone.removeEventListener('abort', done);
+      stay();
       resolve();
     };
     const timer = ctx.clock.after(ms, done);
-    if (gone.aborted) done();
-    else gone.addEventListener('abort', done, { once: true });
+    const stay = gone.onAbort(done);
   });
 }
 

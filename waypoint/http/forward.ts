@@ -1,6 +1,6 @@
 // Carries a request to an endpoint and its answer back. The one loop is the retry, bounded by attempts and
 // only while no answer has gone downstream (style-models.md 6.2).
-import { fromUnknown, printIpPort } from '../../core/base/index.ts';
+import { Cancellation, fromUnknown, printIpPort } from '../../core/base/index.ts';
 import type { WorkloadUid } from '../../core/model/index.ts';
 import type { Result } from '../balance/outlier.ts';
 import type { WaypointContext } from '../context.ts';
@@ -41,7 +41,7 @@ export async function forward(ctx: WaypointContext, x: Exchange): Promise<LocalR
   const limit = requestLimit(ctx, x, body);
   mirror(ctx, x, way, body);
   try {
-    return await tryAll(ctx, x, way, body, limit.signal);
+    return await tryAll(ctx, x, way, body, limit.reached);
   } finally {
     limit.cancel();
     body.discard();
@@ -52,17 +52,17 @@ export async function forward(ctx: WaypointContext, x: Exchange): Promise<LocalR
 /** The route's time limit starts when the whole request has come in (3.5). */
 function requestLimit(ctx: WaypointContext, x: Exchange, body: RequestBody) {
   const ms = x.rule?.requestTimeoutMs ?? 0;
-  const abort = new AbortController();
+  const reached = new Cancellation();
   let cancel = (): void => {};
   const start = (): void => {
-    const timer = ctx.clock.after(ms, () => abort.abort(new Error('request timeout')));
+    const timer = ctx.clock.after(ms, () => reached.abort(new Error('request timeout')));
     cancel = () => timer.cancel();
   };
   if (ms > 0) {
     if (body.complete) start();
     else x.body.once('end', start);
   }
-  return { signal: abort.signal, cancel: () => cancel() };
+  return { reached, cancel: () => cancel() };
 }
 
 async function tryAll(
@@ -70,7 +70,7 @@ async function tryAll(
   x: Exchange,
   way: Way,
   body: RequestBody,
-  limit: AbortSignal,
+  limit: Cancellation,
 ): Promise<LocalReply | undefined> {
   const rules = retryRules(x.rule?.retry);
   const tried = new Set<WorkloadUid>();
@@ -135,16 +135,16 @@ function pause(
   ctx: WaypointContext,
   rules: RetryRules,
   n: number,
-  ends: readonly AbortSignal[],
+  ends: readonly Cancellation[],
 ): Promise<void> {
   return new Promise((resolve) => {
     const done = (): void => {
       timer.cancel();
-      for (const s of ends) s.removeEventListener('abort', done);
+      for (const stay of waits) stay();
       resolve();
     };
     const timer = ctx.clock.after(retryDelay(rules, n, ctx.random), done);
-    for (const s of ends) s.addEventListener('abort', done, { once: true });
+    const waits = ends.map((e) => e.onAbort(done));
   });
 }
 
@@ -153,7 +153,7 @@ async function tryOnce(
   x: Exchange,
   way: Way,
   body: RequestBody,
-  limit: AbortSignal,
+  limit: Cancellation,
   tried: Set<WorkloadUid>,
 ): Promise<Tried> {
   if (limit.aborted) return { ok: false, failure: 'timeout' };
@@ -172,7 +172,7 @@ async function tryOnce(
   x.outcome.endpoint = endpoint.workload;
   const { host, address: ip, port } = endpoint;
   x.outcome.endpointAddress = host === undefined ? printIpPort({ ip, port }) : `${host}:${port}`;
-  const perTry = new AbortController();
+  const perTry = new Cancellation();
   const ms = x.rule?.backendTimeoutMs ?? 0;
   const timer =
     ms > 0 ? ctx.clock.after(ms, () => perTry.abort(new Error('per-try timeout'))) : undefined;
@@ -194,7 +194,7 @@ async function tryOnce(
       client: x.connection.source,
       serviceHost: hostFor(x, cluster),
       traceparent: x.connection.traceparent,
-      signal: AbortSignal.any([limit, perTry.signal, x.down.gone]),
+      stop: Cancellation.any(limit, perTry, x.down.gone),
       inform: (head) => x.down.inform(head),
     });
     timer?.cancel();
@@ -209,7 +209,7 @@ async function tryOnce(
     const counts = !(caught instanceof UpstreamFailure) || !notTheirs.has(caught.kind);
     if (counts) note(ctx, cluster, uid, { kind: 'local' });
     if (limit.aborted) return { ok: false, failure: 'timeout' };
-    if (perTry.signal.aborted) return { ok: false, failure: 'per-try-timeout' };
+    if (perTry.aborted) return { ok: false, failure: 'per-try-timeout' };
     const failure =
       caught instanceof UpstreamFailure
         ? caught

@@ -58,8 +58,8 @@ async function askShared(
   });
   const { timeoutMs, cluster } = service;
   const name = `rate limits ${cluster.key}`;
-  const told = await ctx.sideCalls.within(ctx, x, name, timeoutMs, async (signal) => {
-    const bytes = await callGrpc(ctx, x, { cluster, timeoutMs, signal }, path, message);
+  const told = await ctx.sideCalls.within(ctx, x, name, timeoutMs, async (stop) => {
+    const bytes = await callGrpc(ctx, x, { cluster, timeoutMs, stop }, path, message);
     return decode('envoy.service.ratelimit.v3.RateLimitResponse', bytes);
   });
   if ('failed' in told) return told.failed;

@@ -1,5 +1,6 @@
 // Copies of a request: each goes to one endpoint of its backend; nobody waits for them, nobody hears of their failures
 // (waypoint-l7.md 3.4).
+import { Cancellation } from '../../core/base/index.ts';
 import type { WaypointContext } from '../context.ts';
 import type { RequestBody } from '../upstream/body.ts';
 import { pickTarget } from '../upstream/pick.ts';
@@ -15,7 +16,7 @@ export function mirror(ctx: WaypointContext, x: Exchange, way: Way, body: Reques
     const { cluster } = backend;
     const endpoint = pickTarget(ctx, cluster, { tried: new Set() });
     if (!endpoint) continue;
-    const limit = new AbortController();
+    const limit = new Cancellation();
     const timer = ctx.clock.after(limitMs, () => limit.abort(new Error('mirror')));
     ctx.upstreams
       .attempt({
@@ -29,7 +30,7 @@ export function mirror(ctx: WaypointContext, x: Exchange, way: Way, body: Reques
         client: x.connection.source,
         serviceHost: x.connection.service.hostname,
         traceparent: x.connection.traceparent,
-        signal: limit.signal,
+        stop: limit,
         inform: () => {},
       })
       .then(

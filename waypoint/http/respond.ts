@@ -1,13 +1,17 @@
 // An upstream's answer on its way down: headers, body with back-pressure, trailers, or the raw stream of an upgrade.
 import type { Readable, Writable } from 'node:stream';
+import type { Cancellation } from '../../core/base/index.ts';
 import { pump } from '../../core/hbone/index.ts';
 import type { Workload } from '../../core/model/index.ts';
 import type { WaypointContext } from '../context.ts';
 import type { Attempted } from '../upstream/attempt.ts';
 import { type Exchange, headerOf } from './exchange.ts';
-import { cleanResponse, setHeader } from './headers.ts';
+import { cleanResponse } from './headers.ts';
 import { serverName } from './local-reply.ts';
 import type { Way } from './way.ts';
+
+/** What is said here and nowhere else. */
+const ours = new Set(['server', 'x-envoy-upstream-service-time']);
 
 const bodiless = (x: Exchange, status: number): boolean =>
   x.head.method === 'HEAD' || status === 204 || status === 304;
@@ -18,7 +22,7 @@ export async function respond(
   way: Way,
   endpoint: Workload,
   a: Attempted,
-  limit: AbortSignal,
+  limit: Cancellation,
 ): Promise<void> {
   const { outcome, down } = x;
   outcome.status = a.head.status;
@@ -26,24 +30,21 @@ export async function respond(
   let headers = cleanResponse(a.head.headers);
   headers = way.change(headers);
   for (const change of x.responseHeaders) headers = change(headers);
-  headers = setHeader(headers, 'server', serverName);
-  headers = setHeader(
-    headers,
-    'x-envoy-upstream-service-time',
-    String(Math.round(outcome.upstreamMs ?? 0)),
-  );
-  if (headerOf(headers, 'date') === undefined) {
-    headers = setHeader(headers, 'date', new Date(ctx.clock.now()).toUTCString());
+  const own = headers.filter(([n]) => !ours.has(n));
+  own.push(['server', serverName]);
+  own.push(['x-envoy-upstream-service-time', String(Math.round(outcome.upstreamMs ?? 0))]);
+  if (headerOf(own, 'date') === undefined) {
+    own.push(['date', new Date(ctx.clock.now()).toUTCString()]);
   }
-  if (way.setCookie !== undefined) headers = [...headers, ['set-cookie', way.setCookie]];
+  if (way.setCookie !== undefined) own.push(['set-cookie', way.setCookie]);
   const token = way.sessionHeader(endpoint);
-  if (token) headers = [...headers, token];
+  if (token) own.push(token);
+  headers = own;
   outcome.grpcStatus = headerOf(headers, 'grpc-status') ?? '';
   const head = { status: a.head.status, headers };
   if (a.switched) {
     const joined = pump(down.switch(head), a.switched);
-    const cut = (): void => joined.abort(new Error('draining'));
-    limit.addEventListener('abort', cut, { once: true });
+    limit.onAbort(() => joined.abort(new Error('draining')));
     await joined.done;
     outcome.bytesSent = joined.counts.farToNear;
     return;

@@ -2,6 +2,7 @@
 // through and must not pass is refused here (waypoint-l7.md 8.4, 8.9, 12.5).
 import http, { type IncomingMessage, type ServerResponse } from 'node:http';
 import { Readable, type Duplex, Writable } from 'node:stream';
+import { Cancellation } from '../../core/base/index.ts';
 import type { WaypointContext } from '../context.ts';
 import type {
   Downstream,
@@ -18,17 +19,21 @@ import { serveRequest } from './phases.ts';
 const maxHeaders = 100;
 const idleMs = 3_600_000;
 
-const flat = (headers: HeaderList): string[] => headers.flatMap(([n, v]) => [n, v]);
+function flat(headers: HeaderList): string[] {
+  const out: string[] = [];
+  for (const [name, value] of headers) out.push(name, value);
+  return out;
+}
 
 function gone(
   stream: { once(event: 'close', f: () => void): unknown },
   done: () => boolean,
-): AbortSignal {
-  const abort = new AbortController();
+): Cancellation {
+  const gone = new Cancellation();
   stream.once('close', () => {
-    if (!done()) abort.abort(new Error('the caller has left'));
+    if (!done()) gone.abort(new Error('the caller has left'));
   });
-  return abort.signal;
+  return gone;
 }
 
 function downstream(ctx: WaypointContext, req: IncomingMessage, res: ServerResponse): Downstream {
@@ -36,10 +41,10 @@ function downstream(ctx: WaypointContext, req: IncomingMessage, res: ServerRespo
     body: req,
     trailers: () => [],
     respond(head, end) {
-      const headers = [...head.headers];
-      if (ctx.draining() || !req.complete) headers.push(['connection', 'close']);
+      const headers = flat(head.headers);
+      if (ctx.draining() || !req.complete) headers.push('connection', 'close');
       res.sendDate = false;
-      res.writeHead(head.status, flat(headers));
+      res.writeHead(head.status, headers);
       if (end) res.end();
       return res;
     },

@@ -2,6 +2,7 @@
 import http2, { constants, type ServerHttp2Session, type ServerHttp2Stream } from 'node:http2';
 import type { Duplex } from 'node:stream';
 import { innerConnectionWindow, innerWindow } from '../limits.ts';
+import { Cancellation } from '../../core/base/index.ts';
 import type { WaypointContext } from '../context.ts';
 import type { Downstream, HeaderList, L7Connection, LocalReply, RequestHead } from './exchange.ts';
 import { collect, fromHttp2 } from './headers.ts';
@@ -25,10 +26,10 @@ function downstream(stream: ServerHttp2Stream): Downstream {
       stream.close(constants.NGHTTP2_INTERNAL_ERROR);
     }
   });
-  const abort = new AbortController();
+  const gone = new Cancellation();
   stream.once('close', () => {
     if (!stream.writableFinished || (stream.rstCode ?? 0) !== 0) {
-      abort.abort(new Error('the caller has left'));
+      gone.abort(new Error('the caller has left'));
     }
   });
   return {
@@ -52,7 +53,7 @@ function downstream(stream: ServerHttp2Stream): Downstream {
       throw new Error('not an upgrade');
     },
     abort: () => stream.close(constants.NGHTTP2_INTERNAL_ERROR),
-    gone: abort.signal,
+    gone,
   };
 }
 

@@ -1,6 +1,7 @@
 // Questions a request raises before it goes on: to a service of the mesh, one answer, bounded in time and size. They go as
 // all else goes: to an endpoint, over HBONE where it has a tunnel.
 import type { Readable, Writable } from 'node:stream';
+import { Cancellation } from '../../core/base/index.ts';
 import type { WorkloadUid } from '../../core/model/index.ts';
 import type { WaypointContext } from '../context.ts';
 import type { Cluster } from '../l7/cluster.ts';
@@ -27,7 +28,7 @@ export class NoAnswer extends Error {}
 export interface SideTarget {
   readonly cluster: Cluster;
   readonly timeoutMs: number;
-  readonly signal: AbortSignal;
+  readonly stop: Cancellation;
 }
 
 /** On whose behalf: a request, or an opaque connection. */
@@ -50,7 +51,7 @@ class Bytes implements AttemptBody {
   detach(): void {}
 }
 
-function collect(from: Readable, limit: number, signal: AbortSignal): Promise<Buffer> {
+function collect(from: Readable, limit: number, stop: Cancellation): Promise<Buffer> {
   return new Promise((resolve, reject) => {
     const parts: Buffer[] = [];
     let size = 0;
@@ -63,8 +64,7 @@ function collect(from: Readable, limit: number, signal: AbortSignal): Promise<Bu
     from.once('end', end);
     from.once('error', () => reject(new NoAnswer('cut off')));
     from.once('close', () => reject(new NoAnswer('cut off')));
-    if (signal.aborted) reject(new NoAnswer('timeout'));
-    signal.addEventListener('abort', () => reject(new NoAnswer('timeout')), { once: true });
+    stop.onAbort(() => reject(new NoAnswer('timeout')));
   });
 }
 
@@ -74,7 +74,7 @@ const hostOf = (c: Cluster): string => c.service.split('/')[1] ?? '';
 async function send(
   ctx: WaypointContext,
   x: Asker,
-  { cluster, signal }: SideTarget,
+  { cluster, stop }: SideTarget,
   protocol: 'http' | 'http2',
   head: RequestHead,
   body: Buffer,
@@ -96,13 +96,13 @@ async function send(
         client: x.connection.source,
         serviceHost: hostOf(cluster),
         traceparent: x.connection.traceparent,
-        signal,
+        stop,
         inform: () => {},
       });
     } catch (error) {
       const unsent =
         error instanceof UpstreamFailure && /^(connect|refused|stale)/.test(error.kind);
-      if (unsent && tried.size < 2 && !signal.aborted) continue;
+      if (unsent && tried.size < 2 && !stop.aborted) continue;
       throw error;
     }
   }
@@ -120,7 +120,7 @@ export async function call(
   const answer = await send(ctx, x, to, protocol, head, body);
   try {
     // An answer without a body has no end to wait for.
-    const all = answer.ended ? Buffer.alloc(0) : await collect(answer.body, maxAnswer, to.signal);
+    const all = answer.ended ? Buffer.alloc(0) : await collect(answer.body, maxAnswer, to.stop);
     const status =
       headerOf(answer.trailers(), 'grpc-status') ?? headerOf(answer.head.headers, 'grpc-status');
     return { head: answer.head, body: all, ...(status !== undefined && { grpcStatus: status }) };
@@ -179,17 +179,17 @@ export class SideCalls {
     x: Asker,
     name: string,
     timeoutMs: number,
-    ask: (signal: AbortSignal) => Promise<T>,
+    ask: (stop: Cancellation) => Promise<T>,
   ): Promise<{ readonly answer: T } | { readonly failed: string }> {
     const waiting = this.#waiting.get(name) ?? 0;
     if (waiting >= maxWaiting) return { failed: 'overflow' };
     this.#waiting.set(name, waiting + 1);
-    const limit = new AbortController();
+    const limit = new Cancellation();
     const timer = ctx.clock.after(timeoutMs, () => limit.abort(new NoAnswer('timeout')));
     try {
-      return { answer: await ask(AbortSignal.any([limit.signal, x.down.gone])) };
+      return { answer: await ask(Cancellation.any(limit, x.down.gone)) };
     } catch (error) {
-      if (limit.signal.aborted) return { failed: 'timeout' };
+      if (limit.aborted) return { failed: 'timeout' };
       const told = error instanceof NoAnswer || error instanceof UpstreamFailure;
       return { failed: told ? error.message : 'internal error' };
     } finally {

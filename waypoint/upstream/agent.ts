@@ -1,83 +1,166 @@
 // HTTP/1.1 connections to endpoints, kept between requests. While one rests, whatever its peer does ends it: an end
 // means that the endpoint no longer listens (and would answer the next request with a reset that no half-closed
 // socket reports), bytes mean an answer nobody asked for (waypoint-l7.md 8.9).
+//
+// Node's http.Agent does the same from objects that it copies for each request; what it keeps was more to pay for than
+// what the request itself costs. Only the contract between ClientRequest and its agent is used: `addRequest` answers
+// with `onSocket`, and the socket tells `free`, `agentRemove` and `close`.
 import http from 'node:http';
-import type { Duplex } from 'node:stream';
 import { type Clock, fromUnknown, type Timer } from '../../core/base/index.ts';
 import type { TunnelSocket } from '../tunnel-socket.ts';
 
-export interface AgentOptions extends http.RequestOptions {
-  readonly key?: string;
-  readonly open?: () => Promise<TunnelSocket>;
+/** What one request wants of the connections to its endpoint. */
+export interface Wanted {
+  readonly open: () => Promise<TunnelSocket>;
+  /** It has its connection. */
+  readonly given: () => void;
   /** Requests one connection may carry; 0 = any number. */
-  readonly maxUses?: number;
-  readonly idleMs?: number;
+  readonly maxUses: number;
+  /** 0 = the default, an hour. */
+  readonly idleMs: number;
 }
 
+/** At rest, for each endpoint. */
 const maxFree = 64;
 export const defaultIdleMs = 3_600_000;
+/** A connection is given up this long before the endpoint said it would. */
+const hintMarginMs = 1_000;
 
 interface Kept {
+  readonly lane: Lane;
+  readonly socket: TunnelSocket;
   uses: number;
   readonly maxUses: number;
   readonly idleMs: number;
   timer: Timer | undefined;
+  request: http.ClientRequest | undefined;
+}
+
+/** A ClientRequest calls `onSocket` (Node's own name); types do not tell of it. */
+type Waiting = http.ClientRequest & { onSocket(socket: TunnelSocket | null, error?: Error): void };
+type Answered = http.ClientRequest & { readonly res?: http.IncomingMessage | null };
+
+/** How long an endpoint keeps a connection at rest (`keep-alive: timeout=5`); `undefined` = it did not say. */
+function restHintMs(rawHeaders: readonly string[]): number | undefined {
+  const at = rawHeaders.findIndex((name, i) => i % 2 === 0 && name.toLowerCase() === 'keep-alive');
+  const seconds = at < 0 ? undefined : /^timeout=(\d{1,7})/.exec(rawHeaders[at + 1] ?? '')?.[1];
+  return seconds === undefined ? undefined : Math.max(0, Number(seconds) * 1000 - hintMarginMs);
+}
+
+/** Connections to one endpoint under one set of rules. */
+class Lane {
+  readonly free: Kept[] = [];
+  busy = 0;
+  readonly all = new Set<Kept>();
+}
+
+function start(kept: Kept, request: Waiting, wanted: Wanted): void {
+  kept.uses++;
+  kept.request = request;
+  kept.lane.busy++;
+  wanted.given();
+  request.onSocket(kept.socket);
 }
 
 /** Connections by key; each is made by the request that needs one. */
-export class TunnelAgent extends http.Agent {
+export class TunnelAgent {
   readonly #clock: Clock;
-  readonly #kept = new WeakMap<Duplex, Kept>();
+  readonly #lanes = new Map<string, Lane>();
+  readonly #onFree: (key: string) => void;
 
-  constructor(clock: Clock) {
-    // A timeout of Node's own is never set; it is how an endpoint's `keep-alive: timeout=…` reaches `setTimeout`.
-    super({ keepAlive: true, maxFreeSockets: maxFree, scheduling: 'lifo', timeout: defaultIdleMs });
+  /** `onFree`: a connection of this key has room again. */
+  constructor(clock: Clock, onFree: (key: string) => void) {
     this.#clock = clock;
+    this.#onFree = onFree;
   }
 
-  override getName(options?: AgentOptions): string {
-    return options?.key ?? '';
+  hasFree(key: string): boolean {
+    return (this.#lanes.get(key)?.free.length ?? 0) > 0;
   }
 
-  override createConnection(
-    options: http.ClientRequestArgs,
-    done?: (error: Error | null, stream: Duplex) => void,
-  ): Duplex | null | undefined {
-    const { open, maxUses = 0, idleMs = defaultIdleMs } = options as AgentOptions;
-    if (!open || !done) return undefined;
-    open().then(
-      (stream) => {
-        const kept: Kept = { uses: 1, maxUses, idleMs: idleMs || defaultIdleMs, timer: undefined };
-        this.#kept.set(stream, kept);
-        stream.once('close', () => kept.timer?.cancel());
-        done(null, stream);
-      },
-      (error: unknown) => done(fromUnknown(error), undefined as unknown as Duplex),
-    );
-    return undefined;
+  /** Whether a request runs on a connection of this key. */
+  hasBusy(key: string): boolean {
+    return (this.#lanes.get(key)?.busy ?? 0) > 0;
   }
 
-  /** Called when a request is over; false = the connection is closed. */
-  override keepSocketAlive(socket: Duplex): boolean {
-    const stream = socket as TunnelSocket;
-    const kept = this.#kept.get(stream);
-    const may = super.keepSocketAlive(stream as never) as unknown as boolean;
-    if (!kept || !may || (kept.maxUses > 0 && kept.uses >= kept.maxUses)) return false;
-    if (!stream.rest()) return false;
-    const ms = Math.min(kept.idleMs, stream.timeout || defaultIdleMs);
-    kept.timer = this.#clock.after(ms, () => stream.destroy());
-    return true;
+  /** The agent of one request. */
+  for(key: string, wanted: Wanted): http.Agent {
+    const agent = {
+      protocol: 'http:',
+      defaultPort: 80,
+      keepAlive: true,
+      addRequest: (request: Waiting) => this.#give(request, key, wanted),
+    };
+    return agent as unknown as http.Agent;
   }
 
-  override reuseSocket(socket: Duplex, request: http.ClientRequest): void {
-    const stream = socket as TunnelSocket;
-    const kept = this.#kept.get(stream);
-    if (kept) {
-      kept.uses++;
+  destroy(): void {
+    for (const lane of this.#lanes.values()) for (const kept of lane.all) kept.socket.destroy();
+  }
+
+  #give(request: Waiting, key: string, wanted: Wanted): void {
+    const lane = this.#lanes.get(key);
+    for (let kept = lane?.free.pop(); kept; kept = lane?.free.pop()) {
+      if (kept.socket.destroyed) continue;
       kept.timer?.cancel();
       kept.timer = undefined;
+      kept.socket.wake();
+      request.reusedSocket = true;
+      start(kept, request, wanted);
+      return;
     }
-    stream.wake();
-    super.reuseSocket(stream as never, request);
+    wanted.open().then(
+      (socket) => start(this.#keep(socket, key, wanted), request, wanted),
+      (error: unknown) => request.onSocket(null, fromUnknown(error)),
+    );
+  }
+
+  #keep(socket: TunnelSocket, key: string, { maxUses, idleMs }: Wanted): Kept {
+    const lane = this.#lanes.get(key) ?? new Lane();
+    this.#lanes.set(key, lane);
+    const kept: Kept = {
+      lane,
+      socket,
+      uses: 0,
+      maxUses,
+      idleMs: idleMs || defaultIdleMs,
+      timer: undefined,
+      request: undefined,
+    };
+    lane.all.add(kept);
+    const leave = (): void => {
+      if (!lane.all.delete(kept)) return;
+      kept.timer?.cancel();
+      if (kept.request) lane.busy--;
+      kept.request = undefined;
+      const at = lane.free.indexOf(kept);
+      if (at >= 0) lane.free.splice(at, 1);
+      if (lane.all.size === 0 && this.#lanes.get(key) === lane) this.#lanes.delete(key);
+    };
+    socket.on('free', () => this.#rest(kept, key));
+    socket.once('close', leave);
+    // An upgrade: it is the caller's now.
+    socket.once('agentRemove', leave);
+    return kept;
+  }
+
+  /** A request is over; the connection rests, or is closed. */
+  #rest(kept: Kept, key: string): void {
+    const { lane, socket, request } = kept;
+    if (!request) return void socket.destroy();
+    const hint = restHintMs((request as Answered).res?.rawHeaders ?? []);
+    const worn = kept.maxUses > 0 && kept.uses >= kept.maxUses;
+    const full = lane.free.length >= maxFree;
+    if (!request.shouldKeepAlive || !socket.writable || worn || full || hint === 0) {
+      return void socket.destroy();
+    }
+    if (!socket.rest()) return void socket.destroy();
+    socket._httpMessage = null;
+    kept.request = undefined;
+    lane.busy--;
+    lane.free.push(kept);
+    const ms = Math.min(kept.idleMs, hint ?? defaultIdleMs);
+    kept.timer = this.#clock.after(ms, () => socket.destroy());
+    this.#onFree(key);
   }
 }

@@ -26,7 +26,7 @@ import {
   type WorkloadUid,
   workloadSpiffeId,
 } from '../../core/model/index.ts';
-import { dial } from '../../core/runtime/index.ts';
+import { dial, type Keepalive } from '../../core/runtime/index.ts';
 import type { WaypointConfig } from '../config.ts';
 import { resolveHost } from './outside.ts';
 import { tunnelWindow } from '../limits.ts';
@@ -75,9 +75,10 @@ export interface Call {
   readonly client: IpPort;
   readonly serviceHost: string;
   readonly traceparent: string;
-  readonly signal: AbortSignal;
   /** Default 10 s. */
   readonly connectTimeoutMs?: number;
+  /** Of a plain connection; absent = as configured. */
+  readonly keepalive?: Keepalive | undefined;
   /** A tunnel of its own, for proofs. */
   readonly fresh?: boolean;
 }
@@ -114,17 +115,17 @@ export class Tunnels {
       limit.abort(new MeshError(tunnelled ? 'HBONE_TIMEOUT' : 'DIAL_TIMEOUT', { detail }));
     });
     try {
-      const signal = AbortSignal.any([call.signal, limit.signal]);
+      const { signal } = limit;
       return await (tunnelled ? this.#tunnel(call, signal) : this.#plain(call, signal));
     } finally {
       timer.cancel();
     }
   }
 
-  async #plain({ endpoint }: Call, signal: AbortSignal): Promise<Opened> {
+  async #plain({ endpoint, keepalive }: Call, signal: AbortSignal): Promise<Opened> {
     const { host, address, port } = endpoint;
     const ip = host === undefined ? address : await resolveHost(host);
-    return { stream: await this.#dialPlain({ ip, port }, signal) };
+    return { stream: await this.#dialPlain({ ip, port }, signal, keepalive) };
   }
 
   async #tunnel(call: Call, signal: AbortSignal): Promise<Opened> {
@@ -168,9 +169,9 @@ export class Tunnels {
     };
   }
 
-  #dialPlain(to: IpPort, signal?: AbortSignal) {
+  #dialPlain(to: IpPort, signal?: AbortSignal, own?: Keepalive) {
     const { clock, config } = this.#d;
-    const options = { clock, keepalive: config.keepalive, from: this.#from };
+    const options = { clock, keepalive: own ?? config.keepalive, from: this.#from };
     return dial(to, signal ? { ...options, signal } : options);
   }
 

@@ -2,11 +2,11 @@
 import http from 'node:http';
 import http2, { type ClientHttp2Session } from 'node:http2';
 import {
+  type Cancellation,
   type Clock,
   fromUnknown,
   type IpPort,
   type Log,
-  MeshError,
 } from '../../core/base/index.ts';
 import type { HeaderList, RequestHead, ResponseHead } from '../http/exchange.ts';
 import { fromHttp2, fromRaw, toHttp2, toRaw } from '../http/headers.ts';
@@ -14,7 +14,7 @@ import { innerConnectionWindow, innerWindow } from '../limits.ts';
 import { type OpenSockets, TunnelSocket } from '../tunnel-socket.ts';
 import type { Breaker } from '../balance/breaker.ts';
 import type { Cluster } from '../l7/cluster.ts';
-import { type AgentOptions, defaultIdleMs, TunnelAgent } from './agent.ts';
+import { defaultIdleMs, TunnelAgent } from './agent.ts';
 import { type Attempted, UpstreamFailure } from './attempt.ts';
 import type { AttemptBody } from './body.ts';
 import { serverNameFor, withOutsideTls } from './outside.ts';
@@ -31,7 +31,7 @@ export interface AttemptRequest {
   readonly client: IpPort;
   readonly serviceHost: string;
   readonly traceparent: string;
-  readonly signal: AbortSignal;
+  readonly stop: Cancellation;
   readonly inform: (head: ResponseHead) => void;
 }
 
@@ -66,8 +66,7 @@ export class Upstreams {
     const { tunnels, clock, log } = o;
     this.#sockets = o.sockets;
     this.#clock = clock;
-    this.#agent = new TunnelAgent(clock);
-    this.#agent.on('free', (_socket, { key = '' }: AgentOptions) => this.#wake(key));
+    this.#agent = new TunnelAgent(clock, (key) => this.#wake(key));
     this.tunnels = tunnels;
     this.#log = log;
   }
@@ -87,10 +86,9 @@ export class Upstreams {
   }
 
   async #open(r: AttemptRequest): Promise<TunnelSocket> {
-    // The connection outlives the request that asked for it, so the request's end must not cut it.
-    const { signal } = new AbortController();
     const { connectTimeoutMs } = r.cluster.policy;
-    const { stream } = await this.tunnels.open({ ...r, signal, connectTimeoutMs });
+    // The connection outlives the request that asked for it: the request's end does not cut it.
+    const { stream } = await this.tunnels.open({ ...r, connectTimeoutMs });
     const alpn = r.protocol === 'http2' ? ['h2'] : ['http/1.1'];
     const { cluster, head } = r;
     // A waypoint on the way does for its service what is asked here.
@@ -123,11 +121,11 @@ export class Upstreams {
     if (!pending) throw new UpstreamFailure('overflow');
     const full = (): boolean =>
       rules.maxConnections > 0 && r.breaker.count('connections') >= rules.maxConnections;
-    while (full() && held() && !free() && !r.signal.aborted) {
+    while (full() && held() && !free() && !r.stop.aborted) {
       await new Promise<void>((resolve) => {
         const list = this.#waiting.get(key) ?? new Set<() => void>();
         this.#waiting.set(key, list.add(resolve));
-        r.signal.addEventListener('abort', () => resolve(), { once: true });
+        r.stop.onAbort(() => resolve());
       });
     }
     return pending;
@@ -137,39 +135,30 @@ export class Upstreams {
 
   async #attempt1(r: AttemptRequest): Promise<Attempted> {
     const key = keyOf(r);
-    const { freeSockets, sockets } = this.#agent;
-    const free = (): boolean => (freeSockets[key]?.length ?? 0) > 0;
-    const pending = await this.#admit(r, key, free, () => (sockets[key]?.length ?? 0) > 0);
+    const free = (): boolean => this.#agent.hasFree(key);
+    const pending = await this.#admit(r, key, free, () => this.#agent.hasBusy(key));
     return new Promise((resolve, reject) => {
       let connected = false;
-      const options: AgentOptions = {
-        agent: this.#agent,
-        key,
-        maxUses: r.cluster.policy.maxUses,
-        idleMs: r.cluster.policy.idleMs,
-        open: () => this.#open(r),
+      const { maxUses, idleMs } = r.cluster.policy;
+      const given = (): void => {
+        pending();
+        connected = true;
+      };
+      // Node copies the options twice: what they need not carry is with the agent.
+      const request = http.request({
+        agent: this.#agent.for(key, { open: () => this.#open(r), given, maxUses, idleMs }),
         method: r.head.method,
         path: `${r.head.path}${r.head.query}`,
         headers: toRaw(r.head),
-        setHost: false,
         maxHeaderSize: 80 * 1024,
-        joinDuplicateHeaders: false,
-      };
-      const request = http.request(options);
-      request.maxHeadersCount = maxResponseHeaders + 1;
-      const abort = (): void => {
-        request.destroy(abortReason(r.signal));
-      };
-      const settle = (): void => r.signal.removeEventListener('abort', abort);
-      request.on('socket', () => {
-        pending();
-        connected = true;
       });
+      request.maxHeadersCount = maxResponseHeaders + 1;
+      const settle = r.stop.onAbort((reason) => void request.destroy(reason));
       request.on('error', (error) => {
         pending();
         settle();
         r.body.detach();
-        const failure = failureOf(error, connected, r.signal);
+        const failure = failureOf(error, connected, r.stop);
         const stale = failure.kind === 'termination' && request.reusedSocket;
         const again = stale && repeatable.has(r.head.method);
         reject(again ? new UpstreamFailure('stale', failure.fault) : failure);
@@ -191,8 +180,6 @@ export class Upstreams {
         }
         resolve(answer1(response));
       });
-      if (r.signal.aborted) abort();
-      else r.signal.addEventListener('abort', abort, { once: true });
       r.body.attach(request);
     });
   }
@@ -201,7 +188,7 @@ export class Upstreams {
 
   async #attempt2(r: AttemptRequest): Promise<Attempted> {
     const held = await this.#session(r).catch((error: unknown) => {
-      throw failureOf(error, false, r.signal);
+      throw failureOf(error, false, r.stop);
     });
     const { maxUses } = r.cluster.policy;
     return new Promise((resolve, reject) => {
@@ -218,12 +205,13 @@ export class Upstreams {
       let trailers: HeaderList = [];
       let failure: Error | undefined;
       const abort = (): void => stream.close(http2.constants.NGHTTP2_CANCEL);
+      const settle = r.stop.onAbort(abort);
       stream.on('close', () => {
         held.active--;
         this.#wake(keyOf(r));
-        r.signal.removeEventListener('abort', abort);
+        settle();
         r.body.detach();
-        reject(streamFailure(stream.rstCode ?? 0, failure, r.signal));
+        reject(streamFailure(stream.rstCode ?? 0, failure, r.stop));
       });
       stream.on('error', (error) => {
         failure ??= error;
@@ -242,11 +230,9 @@ export class Upstreams {
           body: stream,
           ended: (flags & http2.constants.NGHTTP2_FLAG_END_STREAM) !== 0,
           trailers: () => trailers,
-          abort: () => stream.close(http2.constants.NGHTTP2_CANCEL),
+          abort,
         });
       });
-      if (r.signal.aborted) abort();
-      else r.signal.addEventListener('abort', abort, { once: true });
       if (!r.body.isEmpty) r.body.attach(stream);
     });
   }
@@ -321,15 +307,12 @@ function answer1(response: http.IncomingMessage): Attempted {
   };
 }
 
-const abortReason = (signal: AbortSignal): Error =>
-  signal.reason instanceof Error ? signal.reason : new MeshError('PEER_RESET');
-
 const codeOf = (error: unknown): string =>
   error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : '';
 
-function failureOf(error: unknown, connected: boolean, signal: AbortSignal): UpstreamFailure {
-  if (signal.aborted) {
-    return signal.reason instanceof UpstreamFailure ? signal.reason : new UpstreamFailure('gone');
+function failureOf(error: unknown, connected: boolean, stop: Cancellation): UpstreamFailure {
+  if (stop.aborted) {
+    return stop.reason instanceof UpstreamFailure ? stop.reason : new UpstreamFailure('gone');
   }
   if (error instanceof UpstreamFailure) return error;
   const fault = fromUnknown(error, 'INTERNAL');
@@ -343,9 +326,9 @@ function failureOf(error: unknown, connected: boolean, signal: AbortSignal): Ups
 function streamFailure(
   code: number,
   error: Error | undefined,
-  signal: AbortSignal,
+  stop: Cancellation,
 ): UpstreamFailure {
-  if (signal.aborted) return failureOf(error, true, signal);
+  if (stop.aborted) return failureOf(error, true, stop);
   if (code === http2.constants.NGHTTP2_REFUSED_STREAM) return new UpstreamFailure('refused-stream');
   if (codeOf(error) === 'ERR_HTTP2_GOAWAY_SESSION') return new UpstreamFailure('refused-stream');
   if (code === http2.constants.NGHTTP2_PROTOCOL_ERROR) return new UpstreamFailure('protocol');
