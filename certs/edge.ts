@@ -1,5 +1,6 @@
 // The TLS of callers from outside the mesh: they prove nothing, the gateway shows the certificate that fits the name
 // they ask for. Nobody gets a `Secured` here.
+import { X509Certificate } from 'node:crypto';
 import { isIP } from 'node:net';
 import type { Duplex } from 'node:stream';
 import tls from 'node:tls';
@@ -14,8 +15,6 @@ export interface EdgeCertificate {
 
 export interface EdgeStream {
   readonly stream: Duplex;
-  /** In lower case; empty = none was sent. */
-  readonly serverName: string;
   readonly alpn: string;
 }
 
@@ -25,43 +24,99 @@ const handshakeLimitMs = 10_000;
 const hybrid = 'X25519MLKEM768';
 const groups = `${hybrid}:X25519:P-256:P-384`;
 
-const contexts = {
-  any: new WeakMap<EdgeCertificate, tls.SecureContext>(),
-  hybrid: new WeakMap<EdgeCertificate, tls.SecureContext>(),
-};
+const leaves = new WeakMap<EdgeCertificate, X509Certificate>();
+
+function leafOf(c: EdgeCertificate): X509Certificate {
+  let leaf = leaves.get(c);
+  if (!leaf) {
+    leaf = new X509Certificate(c.certificates);
+    leaves.set(c, leaf);
+  }
+  return leaf;
+}
+
+/** 2 = made out to that name, 1 = by a wildcard, 0 = not. */
+function fitness(c: EdgeCertificate, serverName: string): number {
+  if (serverName === '') return 0;
+  const fits = (wildcards: boolean): boolean =>
+    leafOf(c).checkHost(serverName, { subject: 'never', wildcards }) !== undefined;
+  return fits(false) ? 2 : fits(true) ? 1 : 0;
+}
+
+/**
+ * What is shown to who asks for that name: of those made out to it, else of those by a wildcard, the first of each type of
+ * key. Where there is none, the first of all, and those beside it for the same names.
+ */
+export function certificatesFor(
+  all: readonly EdgeCertificate[],
+  serverName: string,
+): readonly EdgeCertificate[] {
+  const [first] = all;
+  if (!first || all.length === 1) return all;
+  const best = Math.max(...all.map((c) => fitness(c, serverName)));
+  const names = leafOf(first).subjectAltName;
+  const fitting = all.filter((c) =>
+    best > 0 ? fitness(c, serverName) === best : leafOf(c).subjectAltName === names,
+  );
+  const byType = new Map<string, EdgeCertificate>();
+  for (const c of fitting) {
+    const type = leafOf(c).publicKey.asymmetricKeyType ?? '';
+    if (!byType.has(type)) byType.set(type, c);
+  }
+  return [...byType.values()];
+}
+
+/** By the list they were chosen from, then by which of it. */
+const contexts = new WeakMap<readonly EdgeCertificate[], Map<string, tls.SecureContext>>();
 /** Shows no certificate: every handshake fails. */
 let nothing: tls.SecureContext | undefined;
 
-function contextOf(c: EdgeCertificate | undefined, hybridOnly: boolean): tls.SecureContext {
-  if (!c) return (nothing ??= tls.createSecureContext({}));
-  const known = hybridOnly ? contexts.hybrid : contexts.any;
-  let context = known.get(c);
+function contextOf(
+  all: readonly EdgeCertificate[],
+  serverName: string,
+  hybridOnly: boolean,
+): tls.SecureContext {
+  if (all.length === 0) return (nothing ??= tls.createSecureContext({}));
+  const chosen = certificatesFor(all, serverName);
+  const known = contexts.get(all) ?? new Map<string, tls.SecureContext>();
+  contexts.set(all, known);
+  const key = `${hybridOnly}:${chosen.map((c) => all.indexOf(c)).join()}`;
+  let context = known.get(key);
   if (!context) {
     context = tls.createSecureContext({
       minVersion: hybridOnly ? 'TLSv1.3' : 'TLSv1.2',
-      cert: c.certificates,
-      key: c.privateKey,
+      cert: chosen.map((c) => c.certificates),
+      key: chosen.map((c) => c.privateKey),
       ecdhCurve: hybridOnly ? hybrid : groups,
       honorCipherOrder: true,
     });
-    known.set(c, context);
+    known.set(key, context);
   }
   return context;
 }
 
+export interface EdgeOptions {
+  readonly clock: Clock;
+  readonly handshakeMs?: number;
+  /** Keys are exchanged by X25519MLKEM768 or not at all. */
+  readonly hybridOnly?: boolean;
+  /** Default: HTTP/2 before HTTP/1.1. */
+  readonly alpn?: readonly string[];
+}
+
 /**
- * Handshake as server; `find` gives the certificate for a server name, empty where none was sent, `undefined` = there
- * is none. With `hybridOnly` keys are exchanged by X25519MLKEM768 or not at all. Rejects with TLS_HANDSHAKE or
- * HANDSHAKE_TIMEOUT; the stream is then destroyed.
+ * Handshake as server with who asks for `serverName`, in lower case, empty where it sends none: it must be known before,
+ * since only a context that is there from the start shows certificates of several types. Of those given the ones are shown
+ * that fit the name best; none = no handshake. Rejects with TLS_HANDSHAKE or HANDSHAKE_TIMEOUT; the stream is then destroyed.
  */
 export function acceptEdge(
   stream: Duplex,
-  find: (serverName: string) => EdgeCertificate | undefined,
-  o: { readonly clock: Clock; readonly handshakeMs?: number; readonly hybridOnly?: boolean },
+  certificates: readonly EdgeCertificate[],
+  serverName: string,
+  o: EdgeOptions,
 ): Promise<EdgeStream> {
-  const { hybridOnly = false } = o;
+  const { hybridOnly = false, alpn = ['h2', 'http/1.1'] } = o;
   return new Promise((resolve, reject) => {
-    let asked = '';
     const fail = (error: MeshError): void => {
       timer.cancel();
       stream.destroy();
@@ -74,16 +129,8 @@ export function acceptEdge(
     try {
       socket = new tls.TLSSocket(stream, {
         isServer: true,
-        secureContext: contextOf(find(''), hybridOnly),
-        ALPNProtocols: ['h2', 'http/1.1'],
-        SNICallback(name, done) {
-          asked = name.toLowerCase();
-          try {
-            done(null, contextOf(find(asked), hybridOnly));
-          } catch (error) {
-            done(error instanceof Error ? error : new Error('bad certificate'));
-          }
-        },
+        secureContext: contextOf(certificates, serverName, hybridOnly),
+        ...(alpn.length > 0 && { ALPNProtocols: [...alpn] }),
       });
     } catch (error) {
       return fail(new MeshError('TLS_HANDSHAKE', { cause: error }));
@@ -95,9 +142,13 @@ export function acceptEdge(
       fail(new MeshError('TLS_HANDSHAKE', { detail: 'closed during handshake' })),
     );
     socket.once('secure', () => {
+      const { servername } = socket as { servername?: string | false };
+      if ((servername || '').toLowerCase() !== serverName) {
+        return fail(new MeshError('TLS_HANDSHAKE', { detail: 'another server name' }));
+      }
       timer.cancel();
       socket.removeAllListeners('close');
-      resolve({ stream: socket, serverName: asked, alpn: socket.alpnProtocol || '' });
+      resolve({ stream: socket, alpn: socket.alpnProtocol || '' });
     });
   });
 }

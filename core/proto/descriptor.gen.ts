@@ -2636,6 +2636,25 @@ export const descriptor = {
            "rule": "repeated",
            "type": "TcpRoute",
            "id": 9
+          },
+          "moreCertificates": {
+           "rule": "repeated",
+           "type": "KeyPair",
+           "id": 10,
+           "protoName": "more_certificates"
+          }
+         }
+        },
+        "KeyPair": {
+         "fields": {
+          "certificates": {
+           "type": "string",
+           "id": 1
+          },
+          "privateKey": {
+           "type": "string",
+           "id": 2,
+           "protoName": "private_key"
           }
          }
         },

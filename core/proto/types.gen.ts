@@ -882,6 +882,13 @@ export interface L7Listener {
   privateKey: string;
   hosts: L7HostRoutes[];
   connections: L7TcpRoute[];
+  moreCertificates: L7KeyPair[];
+}
+
+/** ambientlite.waypoint.v1.KeyPair */
+export interface L7KeyPair {
+  certificates: string;
+  privateKey: string;
 }
 
 /** ambientlite.waypoint.v1.HostRoutes */
@@ -1325,6 +1332,7 @@ export interface Messages {
   'ambientlite.waypoint.v1.RouteTable': L7RouteTable;
   'ambientlite.waypoint.v1.TcpRoute': L7TcpRoute;
   'ambientlite.waypoint.v1.Listener': L7Listener;
+  'ambientlite.waypoint.v1.KeyPair': L7KeyPair;
   'ambientlite.waypoint.v1.HostRoutes': L7HostRoutes;
   'ambientlite.waypoint.v1.RouteEntry': L7RouteEntry;
   'ambientlite.waypoint.v1.RouteMatch': L7RouteMatch;

@@ -16,7 +16,7 @@ import {
   listenersOf,
 } from './listeners.ts';
 import { gatewayController, specOfController } from './names.ts';
-import type { GatewayFacts } from './objects.ts';
+import type { GatewayFacts, SecretFacts } from './objects.ts';
 import { routeTable } from './route-rules.ts';
 import { securityFor } from './security.ts';
 import type { NamedConfig } from './service-config.ts';
@@ -37,9 +37,14 @@ function hostRoutes(world: World, all: readonly AttachedRoute[]): Draft<wire.L7H
   });
 }
 
+const pairOf = ({ certificates, privateKey }: SecretFacts): Draft<wire.L7KeyPair> => ({
+  certificates,
+  privateKey,
+});
+
 function listener(
   world: World,
-  { facts: l, secret }: Listener,
+  { facts: l, secrets: [first, ...more] }: Listener,
   all: readonly AttachedRoute[],
 ): Draft<wire.L7Listener> {
   const opaque = l.protocol === 'TCP' || l.protocol === 'TLS';
@@ -50,7 +55,8 @@ function listener(
     bindPort: bindPort(l.port),
     protocol: protocols[l.protocol] ?? 0,
     hostname: l.hostname,
-    ...(secret && { certificates: secret.certificates, privateKey: secret.privateKey }),
+    ...(first && pairOf(first)),
+    ...(more.length > 0 && { moreCertificates: more.map(pairOf) }),
     ...(opaque
       ? {
           connections: sorted.map(({ route, hosts }) => ({

@@ -1,8 +1,10 @@
 // Ingress gateways: listeners, routes attached to them, what their pods are told, and what status says (Gateway API;
 // control-plane.md 6.4, 6.6). Rows of conformance carry the upstream tests' names.
 import assert from 'node:assert/strict';
+import { generateKeyPairSync } from 'node:crypto';
 import { before, describe, test } from 'node:test';
 import { createCa, type CertificateAuthority } from '../../certs/index.ts';
+import { makeCa, makeCert } from '../../certs/testkit.ts';
 import type { KubeObject } from '../../core/kube/index.ts';
 import { systemClock } from '../../core/runtime/index.ts';
 import type { World } from './binding.ts';
@@ -91,6 +93,15 @@ async function pair(name = 'pair', ns = 'shop', wrong = false): Promise<KubeObje
   return object('Secret', name, { type: 'kubernetes.io/tls', data }, { namespace: ns });
 }
 
+async function rsaPair(modulusLength: number): Promise<KubeObject> {
+  const made = generateKeyPairSync('rsa', { modulusLength });
+  const publicKey = made.publicKey.export({ type: 'spki', format: 'der' });
+  const keyPem = made.privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();
+  const cert = await makeCert(await makeCa(), { key: { keyPem, publicKey } });
+  const data = { 'tls.crt': base64(cert.pem), 'tls.key': base64(keyPem) };
+  return object('Secret', 'pair', { type: 'kubernetes.io/tls', data });
+}
+
 before(async () => {
   ca = await createCa({ trustDomain: 'cluster.local', clock: systemClock });
 });
@@ -127,6 +138,13 @@ describe('listeners', () => {
     Conflicted: 'False NoConflicts',
     Programmed: 'True Programmed',
     ResolvedRefs: 'True ResolvedRefs',
+  };
+  const two = { certificateRefs: [{ name: 'pair' }, { name: 'more' }] };
+  const ended = {
+    name: 'tls',
+    port: 443,
+    protocol: 'TLS',
+    tls: { certificateRefs: [{ name: 'pair' }] },
   };
   const rows: readonly (readonly [string, () => Promise<readonly KubeObject[]>, object])[] = [
     ['plain HTTP', async () => [gateway(http())], good],
@@ -201,10 +219,31 @@ describe('listeners', () => {
       good,
     ],
     [
-      'TLS that ends for a TLSRoute is not carried out, and so not accepted',
-      async () => [gateway({ name: 'tls', port: 443, protocol: 'TLS', tls: {} })],
-      { ...good, Accepted: 'False UnsupportedValue', Programmed: 'False Invalid' },
+      'TLS that ends here for routes by connection',
+      async () => [gateway(ended), await pair()],
+      good,
     ],
+    [
+      'TLS that ends here without a certificate',
+      async () => [gateway({ ...ended, tls: {} })],
+      { ...good, Programmed: 'False Invalid', ResolvedRefs: 'False InvalidCertificateRef' },
+    ],
+    [
+      'several certificates',
+      async () => [gateway(https({}, two)), await pair(), await pair('more')],
+      good,
+    ],
+    [
+      'several certificates, one of them missing: served with the others, and told',
+      async () => [gateway(https({}, two)), await pair('more')],
+      { ...good, ResolvedRefs: 'False InvalidCertificateRef' },
+    ],
+    [
+      'an RSA key of 1024 bits',
+      async () => [gateway(https()), await rsaPair(1024)],
+      { ...good, Programmed: 'False Invalid', ResolvedRefs: 'False InvalidCertificateRef' },
+    ],
+    ['an RSA key of 2048 bits', async () => [gateway(https()), await rsaPair(2048)], good],
     [
       'a port of the gateway itself',
       async () => [gateway(http({ port: 15021 }))],
@@ -246,6 +285,26 @@ describe('listeners', () => {
     assert.deepEqual([l?.hostname, l?.port, l?.bindPort], ['a.example.com', 443, 10_443]);
     assert.match(l?.privateKey ?? '', /^-----BEGIN PRIVATE KEY-----/);
     assert.doesNotMatch(JSON.stringify(statusOf(w)), /BEGIN/);
+  });
+
+  test('all pairs that can be shown are told, in their order', async () => {
+    const w = world(gateway(https({}, two)), await pair(), await pair('more'));
+    const [l] = configOf(w)?.listeners ?? [];
+    const known = [l, ...(l?.moreCertificates ?? [])].map((p) => p?.certificates);
+    const secret = (name: string) => w.gateways.secrets.get(`shop/${name}`)?.certificates;
+    assert.deepEqual(known, [secret('pair'), secret('more')]);
+  });
+
+  test('TLSRouteTerminate: where TLS is ended, TLSRoutes by name and TCPRoutes for the rest', async () => {
+    const named = route({ hostnames: ['a.example.com'] }, { name: 'named' }, 'TLSRoute');
+    const w = world(gateway(ended), await pair(), named, route({}, {}, 'TCPRoute'));
+    const [l] = configOf(w)?.listeners ?? [];
+    assert.deepEqual(
+      l?.connections?.map((c) => c.hostnames),
+      [['a.example.com'], []],
+    );
+    assert.equal(statusOf(w).listeners[0]?.attachedRoutes, 2);
+    assert.match(l?.certificates ?? '', /BEGIN CERTIFICATE/);
   });
 });
 

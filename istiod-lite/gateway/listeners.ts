@@ -32,8 +32,8 @@ export interface Listener {
   /** What may be attached. */
   readonly kinds: readonly RouteKind[];
   readonly fault: ListenerFault | undefined;
-  /** Of HTTPS without fault. */
-  readonly secret: SecretFacts | undefined;
+  /** Of HTTPS, and of TLS that is ended here; those that can be shown. */
+  readonly secrets: readonly SecretFacts[];
 }
 
 const kindsOf: Readonly<Record<string, readonly RouteKind[]>> = {
@@ -42,6 +42,10 @@ const kindsOf: Readonly<Record<string, readonly RouteKind[]>> = {
   TCP: ['TCPRoute'],
   TLS: ['TLSRoute'],
 };
+
+/** Where TLS is ended, a route by connection need not know the server name. */
+const carriedBy = (l: ListenerFacts): readonly RouteKind[] =>
+  l.protocol === 'TLS' && endsTls(l) ? ['TLSRoute', 'TCPRoute'] : (kindsOf[l.protocol] ?? []);
 
 /** Ports of the gateway's own. */
 const ownPorts = new Set([15000, 15008, 15020, 15021]);
@@ -59,17 +63,12 @@ const fault = (
   harmless = false,
 ): ListenerFault => ({ type, reason, message, harmless });
 
-function certificate(
-  world: World,
-  g: GatewayFacts,
-  refs: readonly ObjectRef[],
-): SecretFacts | ListenerFault {
-  const bad = (message: string): ListenerFault =>
-    fault('ResolvedRefs', 'InvalidCertificateRef', message);
-  const [ref] = refs;
-  if (!ref || refs.length > 1) return bad('exactly one certificateRefs entry is needed');
+const badRef = (message: string): ListenerFault =>
+  fault('ResolvedRefs', 'InvalidCertificateRef', message);
+
+function certificate(world: World, g: GatewayFacts, ref: ObjectRef): SecretFacts | ListenerFault {
   if ((ref.group !== '' && ref.group !== 'core') || ref.kind !== 'Secret') {
-    return bad(`certificateRef ${ref.group}/${ref.kind} is not supported, only Secret is`);
+    return badRef(`certificateRef ${ref.group}/${ref.kind} is not supported, only Secret is`);
   }
   const to = { ...ref, group: '', namespace: ref.namespace || g.namespace };
   const shown = `${to.namespace}/${to.name}`;
@@ -78,16 +77,39 @@ function certificate(
     return fault('ResolvedRefs', 'RefNotPermitted', text);
   }
   const secret = world.gateways.secrets.get(`${to.namespace}/${to.name}`);
-  if (!secret) return bad(`Secret ${shown} of type kubernetes.io/tls not found`);
+  if (!secret) return badRef(`Secret ${shown} of type kubernetes.io/tls not found`);
   const wrong = certificateFault(secret);
-  return wrong === undefined ? secret : bad(`Secret ${shown}: ${wrong}`);
+  return wrong === undefined ? secret : badRef(`Secret ${shown}: ${wrong}`);
 }
 
+interface Certificates {
+  readonly secrets: readonly SecretFacts[];
+  /** The first fault; harmless where there are others that can be shown. */
+  readonly fault?: ListenerFault;
+}
+
+function certificates(world: World, g: GatewayFacts, l: ListenerFacts): Certificates {
+  if (!endsTls(l)) return { secrets: [] };
+  const refs = l.tls?.certificates ?? [];
+  if (refs.length === 0) return { secrets: [], fault: badRef('certificateRefs are missing') };
+  const secrets: SecretFacts[] = [];
+  let wrong: ListenerFault | undefined;
+  for (const ref of refs) {
+    const found = certificate(world, g, ref);
+    if ('type' in found) wrong ??= found;
+    else secrets.push(found);
+  }
+  return { secrets, ...(wrong && { fault: { ...wrong, harmless: secrets.length > 0 } }) };
+}
+
+const endsTls = (l: ListenerFacts): boolean =>
+  l.protocol === 'HTTPS' || (l.protocol === 'TLS' && l.tls?.mode === 'Terminate');
+
 function tlsFault(l: ListenerFacts): ListenerFault | undefined {
-  const mode = { HTTPS: 'Terminate', TLS: 'Passthrough' }[l.protocol];
-  if (mode === undefined) return undefined;
-  if (l.tls?.mode !== mode) {
-    const text = `a listener of protocol ${l.protocol} needs tls.mode ${mode}`;
+  const modes = { HTTPS: ['Terminate'], TLS: ['Terminate', 'Passthrough'] }[l.protocol];
+  if (modes === undefined) return undefined;
+  if (!l.tls || !modes.includes(l.tls.mode)) {
+    const text = `a listener of protocol ${l.protocol} needs tls.mode ${modes.join(' or ')}`;
     return fault('Accepted', 'UnsupportedValue', text);
   }
   // What is asked for and not done would be believed to be done.
@@ -103,11 +125,11 @@ function judge(
   l: ListenerFacts,
   before: readonly ListenerFacts[],
 ): Listener {
-  const carried = kindsOf[l.protocol] ?? [];
+  const carried = carriedBy(l);
   const kinds = carried.filter(
     (k) => l.kinds.length === 0 || l.kinds.includes(`${gatewayGroup}/${k}`),
   );
-  const refuse = (f: ListenerFault): Listener => ({ facts: l, kinds, fault: f, secret: undefined });
+  const refuse = (f: ListenerFault): Listener => ({ facts: l, kinds, fault: f, secrets: [] });
   if (carried.length === 0) {
     const text =
       l.protocol === 'HBONE'
@@ -129,15 +151,14 @@ function judge(
   }
   const wrong = tlsFault(l);
   if (wrong) return refuse(wrong);
-  const found =
-    l.protocol === 'HTTPS' ? certificate(world, g, l.tls?.certificates ?? []) : undefined;
-  if (found && 'type' in found) return refuse(found);
+  const found = certificates(world, g, l);
+  if (found.fault && !found.fault.harmless) return refuse(found.fault);
   const unknown = l.kinds.find((k) => !carried.some((c) => k === `${gatewayGroup}/${c}`));
   const odd =
     unknown === undefined
       ? undefined
       : fault('ResolvedRefs', 'InvalidRouteKinds', `${unknown} is not supported here`, true);
-  return { facts: l, kinds, fault: odd, secret: found };
+  return { facts: l, kinds, fault: odd ?? found.fault, secrets: found.secrets };
 }
 
 /** Of conflicting listeners the first is served. */

@@ -1,6 +1,7 @@
 // An ingress gateway: callers from outside by plaintext and TLS, routes by host name, policies, and out through the mesh;
 // also through the service's waypoint. Real sockets, real TLS, a real waypoint behind it.
 import assert from 'node:assert/strict';
+import { X509Certificate } from 'node:crypto';
 import http from 'node:http';
 import http2 from 'node:http2';
 import net from 'node:net';
@@ -379,11 +380,15 @@ describe('M17 ingress and the waypoint of a service', () => {
 });
 
 describe('TLS', () => {
-  const connect = (servername: string | undefined, protocols: string[]): Promise<tls.TLSSocket> =>
+  const connect = (
+    servername: string | undefined,
+    protocols: string[],
+    port = 10_443,
+  ): Promise<tls.TLSSocket> =>
     new Promise((resolve, reject) => {
       const s = tls.connect({
         host: edge,
-        port: 10_443,
+        port,
         ...(servername !== undefined && { servername }),
         ALPNProtocols: protocols,
         rejectUnauthorized: false,
@@ -393,8 +398,10 @@ describe('TLS', () => {
       s.once('close', () => reject(new Error('closed')));
     });
 
+  let made: (name: string) => Promise<Draft<wire.L7KeyPair>>;
+  let many: (pair: Draft<wire.L7KeyPair>, more?: Draft<wire.L7KeyPair>[]) => void;
   before(async () => {
-    const made = async (name: string): Promise<Draft<wire.L7Listener>> => {
+    made = async (name) => {
       const { chainPem, keyPem } = await g.ca.signServer({
         dns: [name],
         ips: [],
@@ -402,7 +409,7 @@ describe('TLS', () => {
       });
       return { certificates: chainPem, privateKey: keyPem };
     };
-    const https = (name: string, hostname: string, pair: Draft<wire.L7Listener>, service: string) =>
+    const https = (name: string, hostname: string, pair: Draft<wire.L7KeyPair>, service: string) =>
       httpListener([host('', to(service))], {
         name,
         port: 443,
@@ -412,10 +419,31 @@ describe('TLS', () => {
         ...pair,
       });
     serve('api', 2, await app('api', 12));
-    g.listen([
-      https('one', 'one.example.com', await made('one.example.com'), 'web'),
-      https('many', '*.example.com', await made('*.example.com'), 'api'),
-    ]);
+    const one = https('one', 'one.example.com', await made('one.example.com'), 'web');
+    const ended = {
+      name: 'ended',
+      port: 445,
+      bindPort: 10_445,
+      protocol: L7ListenerProtocol.LISTEN_TLS,
+      ...(await made('opaque.example.com')),
+      connections: [
+        { name: 'shop/t', hostnames: ['opaque.example.com'], backends: [backend('web')] },
+      ],
+    };
+    many = (pair, moreCertificates = []) =>
+      g.listen([
+        one,
+        { ...https('many', '*.example.com', pair, 'api'), moreCertificates },
+        ended,
+        {
+          ...ended,
+          name: 'passing',
+          hostname: 'passing.example.com',
+          certificates: '',
+          privateKey: '',
+        },
+      ]);
+    many(await made('*.example.com'));
     await eventually(
       () =>
         connect('one.example.com', ['h2']).then(
@@ -450,6 +478,53 @@ describe('TLS', () => {
     let text = '';
     for await (const chunk of socket) text += String(chunk);
     assert.match(text, /"x-forwarded-proto":"https"/);
+  });
+
+  const shown = async (name: string): Promise<string> => {
+    const socket = await connect(name, ['h2']);
+    const { fingerprint256 } = socket.getPeerCertificate();
+    socket.destroy();
+    return fingerprint256;
+  };
+  const printOf = (pair: Draft<wire.L7KeyPair>): string =>
+    new X509Certificate(pair.certificates ?? '').fingerprint256;
+
+  test('several certificates of one listener: by server name, exact before wildcard, then the first', async () => {
+    const [wild, two, three] = [
+      await made('*.example.com'),
+      await made('two.example.com'),
+      await made('three.example.com'),
+    ];
+    many(wild, [two, three]);
+    assert.equal(await shown('two.example.com'), printOf(two));
+    assert.equal(await shown('three.example.com'), printOf(three));
+    assert.equal(await shown('four.example.com'), printOf(wild));
+    assert.equal(await shown('a.b.example.com'), printOf(wild));
+  });
+
+  test('a certificate that changes meets the next caller; who is there goes on', async () => {
+    const [old, fresh] = [await made('*.example.com'), await made('*.example.com')];
+    many(old);
+    const socket = await connect('two.example.com', ['http/1.1']);
+    many(fresh);
+    assert.equal(await shown('two.example.com'), printOf(fresh));
+    socket.write('GET / HTTP/1.1\r\nhost: two.example.com\r\nconnection: close\r\n\r\n');
+    let text = '';
+    for await (const chunk of socket) text += String(chunk);
+    assert.match(text, /^HTTP\/1\.1 200 /);
+  });
+
+  test('TLSRouteTerminate: TLS is ended, what is inside goes on as it is; other names are closed', async () => {
+    const socket = await connect('opaque.example.com', [], 10_445);
+    assert.equal(socket.getPeerCertificate().subjectaltname, 'DNS:opaque.example.com');
+    socket.write('GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n');
+    let text = '';
+    for await (const chunk of socket) text += String(chunk);
+    assert.match(text, /"name":"web"/);
+    assert.doesNotMatch(text, /x-forwarded-for/);
+    const other = await connect('other.example.com', [], 10_445);
+    await new Promise((resolve) => other.resume().once('close', resolve));
+    await assert.rejects(connect('passing.example.com', [], 10_445), 'not ended for that name');
   });
 
   for (const name of ['example.org', undefined]) {

@@ -149,12 +149,10 @@ export class Ingress {
         return this.#http(socket, client, connection);
       }
       case 'https': {
-        const secured = await acceptEdge(
-          socket,
-          (name) => bestHost(bind.listeners, name, (l) => l.hostname),
-          { clock, hybridOnly: this.#ctx.config.hybridOnly },
-        );
-        const listener = bestHost(bind.listeners, secured.serverName, (l) => l.hostname);
+        const name = await peekServerName(socket, serverNameMs, clock);
+        const listener = bestHost(bind.listeners, name, (l) => l.hostname);
+        const o = { clock, hybridOnly: this.#ctx.config.hybridOnly };
+        const secured = await acceptEdge(socket, listener?.certificates ?? [], name, o);
         if (!listener) throw new MeshError('TLS_HANDSHAKE', { detail: 'no listener for the name' });
         const fresh = (): CompiledListener | undefined =>
           this.#own(bind.bindPort)?.bind.listeners.find((l) => l.name === listener.name);
@@ -168,7 +166,11 @@ export class Ingress {
         const name = await peekServerName(socket, serverNameMs, clock);
         const listener = bestHost(bind.listeners, name, (l) => l.hostname);
         const route = tcpByName(listener?.connections ?? [], name);
-        return this.#opaque(client, socket, service, bind, route);
+        const certificates = listener?.certificates ?? [];
+        if (certificates.length === 0) return this.#opaque(client, socket, service, bind, route);
+        const o = { clock, hybridOnly: this.#ctx.config.hybridOnly, alpn: [] };
+        const { stream } = await acceptEdge(socket, certificates, name, o);
+        return this.#opaque(client, socket, service, bind, route, stream);
       }
       case 'tcp': {
         const route = tcpByName(
@@ -222,6 +224,7 @@ export class Ingress {
     service: CompiledService,
     bind: CompiledBind,
     route: CompiledTcp | 'none',
+    near: Duplex = socket,
   ): Promise<void> {
     const connection = this.#connection(client, socket, 'http', {
       service: () => service,
@@ -229,7 +232,7 @@ export class Ingress {
     });
     const opened = await openOpaque(this.#ctx, connection, route);
     if (opened instanceof MeshError) return resetStream(socket);
-    await carryOpaque(this.#ctx, connection, socket, opened);
+    await carryOpaque(this.#ctx, connection, near, opened);
   }
 }
 

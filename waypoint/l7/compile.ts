@@ -140,7 +140,7 @@ export function compileService(
     clusters,
     forwardClientCert: c.forwardClientCert,
     workloads: c.workloads,
-    binds: compileListeners(c, context),
+    binds: compileListeners(c, context, before?.binds ?? []),
   };
   return faults.all.length > 0 ? { faults: faults.all } : { service };
 }

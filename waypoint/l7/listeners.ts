@@ -1,5 +1,6 @@
 // What an ingress gateway listens on, prepared: routes by host name, certificates by SNI. The most specific listener
 // and then the most specific host of it are taken; nothing falls through to a wider one (waypoint-l7.md 3.3, rule 1).
+import type { EdgeCertificate } from '../../certs/index.ts';
 import { bestHost, hostOf, type NamespacedHost, namespacedHost } from '../../core/model/index.ts';
 import { L7ListenerProtocol } from '../../core/proto/index.ts';
 import type * as wire from '../../core/proto/index.ts';
@@ -17,8 +18,8 @@ export interface CompiledListener {
   readonly name: string;
   /** Empty = any. */
   readonly hostname: string;
-  readonly certificates: string;
-  readonly privateKey: string;
+  /** None = TLS is not ended here. The same list as long as nothing of it changes. */
+  readonly certificates: readonly EdgeCertificate[];
   readonly port: CompiledPort;
   /** By SNI; of TCP and TLS. */
   readonly connections: readonly NamedTcp[];
@@ -70,11 +71,25 @@ function portOf(key: NamespacedHost, port: number, routes: RouteTable | undefine
   };
 }
 
+function certificatesOf(
+  l: wire.L7Listener,
+  before: readonly CompiledListener[],
+): readonly EdgeCertificate[] {
+  const first = l.certificates === '' ? [] : [l];
+  const now = [...first, ...l.moreCertificates].map(({ certificates, privateKey }) => ({
+    certificates,
+    privateKey,
+  }));
+  const last = before.find((b) => b.name === l.name)?.certificates ?? [];
+  return JSON.stringify(last) === JSON.stringify(now) ? last : now;
+}
+
 function compileListener(
   l: wire.L7Listener,
   kind: ListenerKind,
   key: NamespacedHost,
   c: CompileContext,
+  before: readonly CompiledListener[],
 ): CompiledListener {
   const hosts = l.hosts.map((h) => {
     const table = compileTable(h.routes ?? { rules: [], entries: [] }, c);
@@ -85,14 +100,19 @@ function compileListener(
   return {
     name: l.name,
     hostname: l.hostname,
-    certificates: l.certificates,
-    privateKey: l.privateKey,
+    certificates: certificatesOf(l, before),
     port: portOf(key, l.port, http ? new HostTable(hosts) : undefined),
     connections: compileNamed(l.connections, c),
   };
 }
 
-export function compileListeners(s: wire.L7ServiceConfig, c: CompileContext): CompiledBind[] {
+/** `binds` is what held before. */
+export function compileListeners(
+  s: wire.L7ServiceConfig,
+  c: CompileContext,
+  binds: readonly CompiledBind[],
+): CompiledBind[] {
+  const before = binds.flatMap((b) => b.listeners);
   const key = namespacedHost(s.namespace, s.hostname);
   const byPort = Map.groupBy(s.listeners, (l) => l.bindPort);
   return [...byPort].flatMap(([bindPort, listeners]): CompiledBind[] => {
@@ -102,7 +122,7 @@ export function compileListeners(s: wire.L7ServiceConfig, c: CompileContext): Co
       c.faults.add(`listeners of port ${bindPort} do not agree on their protocol`);
       return [];
     }
-    const made = listeners.map((l) => compileListener(l, kind, key, c));
+    const made = listeners.map((l) => compileListener(l, kind, key, c, before));
     const shared = new HostTable(
       made.map((l) => ({
         hostname: l.hostname,
