@@ -1,7 +1,7 @@
 // Opaque traffic: judged by what a connection alone can tell, then carried to an endpoint as it is.
 import type { Duplex } from 'node:stream';
-import { fromUnknown, MeshError } from '../core/base/index.ts';
-import { pump } from '../core/hbone/index.ts';
+import { type Clock, fromUnknown, MeshError, type Timer } from '../core/base/index.ts';
+import { type Pump, pump } from '../core/hbone/index.ts';
 import type { WorkloadUid } from '../core/model/index.ts';
 import type { WaypointContext } from './context.ts';
 import { connectionFacts } from './http/access-facts.ts';
@@ -10,9 +10,10 @@ import { askAboutConnection } from './http/external.ts';
 import { xxh64 } from './balance/hash.ts';
 import type { Mark } from './l7/access.ts';
 import type { Cluster } from './l7/cluster.ts';
+import type { ConnectionRules } from './l7/connection-rules.ts';
 import type { CompiledTcp } from './l7/tcp-routes.ts';
+import { begin } from './upstream/begin.ts';
 import { clusterEndpoints, pickBackend, pickTarget } from './upstream/pick.ts';
-import { withOutsideTls } from './upstream/outside.ts';
 import type { Endpoint } from './upstream/tunnels.ts';
 
 export interface OpenedOpaque {
@@ -80,9 +81,11 @@ export async function openOpaque(
         serviceHost: c.service.hostname,
         traceparent: c.traceparent,
         connectTimeoutMs: policy.connectTimeoutMs,
+        keepalive: policy.connection.keepalive,
       });
       const host = c.service.hostname;
-      const stream = await withOutsideTls(opened.stream, cluster, host, [], ctx.clock);
+      const meant = { cluster, endpoint, client: c.source, target: c.target };
+      const stream = await begin(opened.stream, meant, host, [], ctx.clock);
       stream.once('close', connection);
       if (stream.destroyed) connection();
       return { stream, endpoint, startedMs, cluster, marks };
@@ -106,13 +109,42 @@ export async function carryOpaque(
   const { endpoint, startedMs } = opened;
   const ended = ctx.clusters.started(opened.cluster, endpoint.workload.uid);
   const joined = pump(near, opened.stream);
+  const limit = limitLife(ctx.clock, opened.cluster.policy.connection, joined);
   await joined.done;
+  limit.cancel();
   ended();
   ctx.reports.opaque(c, startedMs, {
     endpoint: endpoint.workload,
     receivedBytes: joined.counts.nearToFar,
     sentBytes: joined.counts.farToNear,
-    flags: '-',
+    flags: limit.flag(),
     marks: opened.marks,
   });
+}
+
+/** Cuts a connection on which nothing moved for so long, and one that is too old (`DT`). */
+function limitLife(clock: Clock, { quietMs, maxAgeMs }: ConnectionRules, joined: Pump) {
+  const { counts } = joined;
+  let flag = '-';
+  let old: Timer | undefined;
+  let quiet: Timer | undefined;
+  const look = (before: number): void => {
+    const now = counts.nearToFar + counts.farToNear;
+    if (now === before) joined.abort(new Error('idle'));
+    else quiet = clock.after(quietMs, () => look(now));
+  };
+  if (quietMs > 0) quiet = clock.after(quietMs, () => look(0));
+  if (maxAgeMs > 0) {
+    old = clock.after(maxAgeMs, () => {
+      flag = 'DT';
+      joined.abort(new Error('too old'));
+    });
+  }
+  return {
+    flag: () => flag,
+    cancel: () => {
+      old?.cancel();
+      quiet?.cancel();
+    },
+  };
 }

@@ -192,6 +192,7 @@ async function tryOnce(
       body,
       trailers: () => x.down.trailers(),
       client: x.connection.source,
+      target: x.connection.target,
       serviceHost: hostFor(x, cluster),
       traceparent: x.connection.traceparent,
       stop: Cancellation.any(limit, perTry, x.down.gone),

@@ -28,6 +28,7 @@ export function mirror(ctx: WaypointContext, x: Exchange, way: Way, body: Reques
         body: body.copy(),
         trailers: () => [],
         client: x.connection.source,
+        target: x.connection.target,
         serviceHost: x.connection.service.hostname,
         traceparent: x.connection.traceparent,
         stop: limit,

@@ -35,7 +35,7 @@ describe('connections kept for the next request', () => {
   }
 
   async function ask(wish: Partial<Wanted> = {}): Promise<http.ClientRequest> {
-    const wanted = { open, given: () => {}, maxUses: 0, idleMs: 0, ...wish };
+    const wanted = { open, given: () => {}, maxUses: 0, idleMs: 0, maxAgeMs: 0, ...wish };
     const request = http.request({ agent: agent.for('a', wanted), headers: ['host', 'a'] }).end();
     const [response] = (await once(request, 'response')) as [http.IncomingMessage];
     assert.equal(await text(response), 'yes');
@@ -63,6 +63,7 @@ describe('connections kept for the next request', () => {
     ['after an hour by default', {}, {}, 3_600_000],
     ['after the time of its rules', { idleMs: 5_000 }, {}, 5_000],
     ['a second before the endpoint will', {}, { 'keep-alive': 'timeout=7' }, 6_000],
+    ['when it is old enough', { maxAgeMs: 4_000 }, {}, 4_000],
     ['whichever comes first', { idleMs: 5_000 }, { 'keep-alive': 'timeout=7' }, 5_000],
   ] as const) {
     test(`at rest it is closed ${name}`, async () => {
@@ -91,6 +92,17 @@ describe('connections kept for the next request', () => {
     });
   }
 
+  test('a connection that came of age during a request is not kept', async () => {
+    server.removeAllListeners('request');
+    server.on('request', (_req, res) => {
+      clock.advance(4_000);
+      res.end('yes');
+    });
+    await ask({ maxAgeMs: 4_000 });
+    await eventually(() => !agent.hasBusy('a'));
+    assert.equal(agent.hasFree('a'), false);
+  });
+
   test('bytes or an end while it rests are the end of it', async () => {
     for (const disturb of [
       (s?: Duplex) => s?.write('HTTP/1.1 200 OK\r\n'),
@@ -104,7 +116,7 @@ describe('connections kept for the next request', () => {
   });
 
   test('no connection: the request says why', async () => {
-    const wanted = { given: () => {}, maxUses: 0, idleMs: 0 };
+    const wanted = { given: () => {}, maxUses: 0, idleMs: 0, maxAgeMs: 0 };
     const refused = () => Promise.reject(new Error('refused'));
     const request = http.request({
       agent: agent.for('a', { ...wanted, open: refused }),
@@ -122,7 +134,7 @@ describe('connections kept for the next request', () => {
       await gate.promise;
       return open();
     };
-    const wanted = { open: late, given: () => {}, maxUses: 0, idleMs: 0 };
+    const wanted = { open: late, given: () => {}, maxUses: 0, idleMs: 0, maxAgeMs: 0 };
     const request = http.request({ agent: agent.for('a', wanted), headers: ['host', 'a'] });
     request.on('error', () => {});
     request.end();

@@ -18,6 +18,8 @@ export interface Wanted {
   readonly maxUses: number;
   /** 0 = the default, an hour. */
   readonly idleMs: number;
+  /** A connection that old takes no more requests; 0 = any age. */
+  readonly maxAgeMs: number;
 }
 
 /** At rest, for each endpoint. */
@@ -32,6 +34,8 @@ interface Kept {
   uses: number;
   readonly maxUses: number;
   readonly idleMs: number;
+  /** On the monotonic clock. */
+  readonly untilMs: number;
   timer: Timer | undefined;
   request: http.ClientRequest | undefined;
 }
@@ -115,7 +119,7 @@ export class TunnelAgent {
     );
   }
 
-  #keep(socket: TunnelSocket, key: string, { maxUses, idleMs }: Wanted): Kept {
+  #keep(socket: TunnelSocket, key: string, { maxUses, idleMs, maxAgeMs }: Wanted): Kept {
     const lane = this.#lanes.get(key) ?? new Lane();
     this.#lanes.set(key, lane);
     const kept: Kept = {
@@ -124,6 +128,7 @@ export class TunnelAgent {
       uses: 0,
       maxUses,
       idleMs: idleMs || defaultIdleMs,
+      untilMs: maxAgeMs > 0 ? this.#clock.monotonic() + maxAgeMs : Number.POSITIVE_INFINITY,
       timer: undefined,
       request: undefined,
     };
@@ -149,7 +154,8 @@ export class TunnelAgent {
     const { lane, socket, request } = kept;
     if (!request) return void socket.destroy();
     const hint = restHintMs((request as Answered).res?.rawHeaders ?? []);
-    const worn = kept.maxUses > 0 && kept.uses >= kept.maxUses;
+    const left = kept.untilMs - this.#clock.monotonic();
+    const worn = (kept.maxUses > 0 && kept.uses >= kept.maxUses) || left <= 0;
     const full = lane.free.length >= maxFree;
     if (!request.shouldKeepAlive || !socket.writable || worn || full || hint === 0) {
       return void socket.destroy();
@@ -159,7 +165,7 @@ export class TunnelAgent {
     kept.request = undefined;
     lane.busy--;
     lane.free.push(kept);
-    const ms = Math.min(kept.idleMs, hint ?? defaultIdleMs);
+    const ms = Math.min(kept.idleMs, hint ?? defaultIdleMs, left);
     kept.timer = this.#clock.after(ms, () => socket.destroy());
     this.#onFree(key);
   }

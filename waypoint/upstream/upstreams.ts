@@ -16,8 +16,10 @@ import type { Breaker } from '../balance/breaker.ts';
 import type { Cluster } from '../l7/cluster.ts';
 import { defaultIdleMs, TunnelAgent } from './agent.ts';
 import { type Attempted, UpstreamFailure } from './attempt.ts';
+import { begin, boundTo, idleMsOf } from './begin.ts';
 import type { AttemptBody } from './body.ts';
-import { serverNameFor, withOutsideTls } from './outside.ts';
+import { keepAlive } from './http2-keepalive.ts';
+import { serverNameFor } from './outside.ts';
 import type { Endpoint, Tunnels } from './tunnels.ts';
 
 export interface AttemptRequest {
@@ -29,26 +31,40 @@ export interface AttemptRequest {
   readonly body: AttemptBody;
   readonly trailers: () => HeaderList;
   readonly client: IpPort;
+  /** Where the caller wanted to go. */
+  readonly target?: IpPort | undefined;
   readonly serviceHost: string;
   readonly traceparent: string;
   readonly stop: Cancellation;
   readonly inform: (head: ResponseHead) => void;
 }
 
-const streamsPerSession = 100;
 /** Methods that may be sent twice (RFC 9110 9.2.2). */
 const repeatable = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE']);
 const maxResponseHeaders = 100;
 
 /** Who was proven by other roots or names is not taken for who is meant now. */
-const keyOf = ({ cluster, endpoint: e, head }: AttemptRequest): string =>
-  `${cluster.key}|${e.workload.uid}|${e.address}|${e.port}|${serverNameFor(cluster, head.authority)}|${cluster.policy.tls?.id ?? ''}`;
+const keyOf = (r: AttemptRequest): string => {
+  const { cluster, endpoint: e, head } = r;
+  const tls = `${serverNameFor(cluster, head.authority)}|${cluster.policy.tls?.id ?? ''}`;
+  return `${cluster.key}|${e.workload.uid}|${e.address}|${e.port}|${tls}|${boundTo(r)}`;
+};
 
 interface Session {
   readonly session: ClientHttp2Session;
   active: number;
+  /** Taken, and of these sent. */
   uses: number;
+  sent: number;
   usable: boolean;
+}
+
+/** At once, so that nobody else counts on the same room. */
+function take(held: Session, { cluster: { policy } }: AttemptRequest): Session {
+  held.active++;
+  held.uses++;
+  if (policy.maxUses > 0 && held.uses >= policy.maxUses) held.usable = false;
+  return held;
 }
 
 export class Upstreams {
@@ -86,15 +102,12 @@ export class Upstreams {
   }
 
   async #open(r: AttemptRequest): Promise<TunnelSocket> {
-    const { connectTimeoutMs } = r.cluster.policy;
+    const { connectTimeoutMs, connection } = r.cluster.policy;
+    const { keepalive } = connection;
     // The connection outlives the request that asked for it: the request's end does not cut it.
-    const { stream } = await this.tunnels.open({ ...r, connectTimeoutMs });
+    const { stream } = await this.tunnels.open({ ...r, connectTimeoutMs, keepalive });
     const alpn = r.protocol === 'http2' ? ['h2'] : ['http/1.1'];
-    const { cluster, head } = r;
-    // A waypoint on the way does for its service what is asked here.
-    const inner = r.endpoint.via
-      ? stream
-      : await withOutsideTls(stream, cluster, head.authority, alpn, this.#clock);
+    const inner = await begin(stream, r, r.head.authority, alpn, this.#clock);
     const socket = this.#sockets.add(new TunnelSocket(inner));
     const release = r.breaker.hold('connections');
     socket.once('close', () => {
@@ -139,14 +152,21 @@ export class Upstreams {
     const pending = await this.#admit(r, key, free, () => this.#agent.hasBusy(key));
     return new Promise((resolve, reject) => {
       let connected = false;
-      const { maxUses, idleMs } = r.cluster.policy;
+      const { maxUses, connection } = r.cluster.policy;
+      const idleMs = idleMsOf(r.cluster);
       const given = (): void => {
         pending();
         connected = true;
       };
       // Node copies the options twice: what they need not carry is with the agent.
       const request = http.request({
-        agent: this.#agent.for(key, { open: () => this.#open(r), given, maxUses, idleMs }),
+        agent: this.#agent.for(key, {
+          open: () => this.#open(r),
+          given,
+          maxUses,
+          idleMs,
+          maxAgeMs: connection.maxAgeMs,
+        }),
         method: r.head.method,
         path: `${r.head.path}${r.head.query}`,
         headers: toRaw(r.head),
@@ -196,12 +216,8 @@ export class Upstreams {
         endStream: r.body.isEmpty,
         waitForTrailers: !r.body.isEmpty,
       });
-      held.active++;
-      held.uses++;
-      if (maxUses > 0 && held.uses >= maxUses) {
-        held.usable = false;
-        held.session.close();
-      }
+      held.sent++;
+      if (maxUses > 0 && held.sent >= maxUses) held.session.close();
       let trailers: HeaderList = [];
       let failure: Error | undefined;
       const abort = (): void => stream.close(http2.constants.NGHTTP2_CANCEL);
@@ -240,7 +256,9 @@ export class Upstreams {
   async #session(r: AttemptRequest): Promise<Session> {
     const key = keyOf(r);
     const room = (): Session | undefined =>
-      this.#sessions.get(key)?.find((s) => s.usable && s.active < streamsPerSession);
+      this.#sessions
+        .get(key)
+        ?.find((s) => s.usable && s.active < r.cluster.policy.connection.maxStreams);
     const pending = await this.#admit(
       r,
       key,
@@ -248,17 +266,23 @@ export class Upstreams {
       () => this.#sessions.has(key),
     );
     try {
-      const found = room();
-      if (found) return found;
-      let running = this.#dialling.get(key);
-      if (!running) {
-        running = this.#openSession(r, key).finally(() => this.#dialling.delete(key));
-        this.#dialling.set(key, running);
+      for (;;) {
+        const found = room();
+        if (found) return take(found, r);
+        const others = this.#dialling.get(key);
+        // Who dials has what came of it; who waited looks again whether there is room.
+        if (!others) return take(await this.#dialSession(r, key), r);
+        await others;
       }
-      return await running;
     } finally {
       pending();
     }
+  }
+
+  #dialSession(r: AttemptRequest, key: string): Promise<Session> {
+    const running = this.#openSession(r, key).finally(() => this.#dialling.delete(key));
+    this.#dialling.set(key, running);
+    return running;
   }
 
   async #openSession(r: AttemptRequest, key: string): Promise<Session> {
@@ -268,7 +292,7 @@ export class Upstreams {
       settings: { enablePush: false, initialWindowSize: innerWindow, maxHeaderListSize: 60 * 1024 },
       maxHeaderListPairs: maxResponseHeaders + 8,
     });
-    const held: Session = { session, active: 0, uses: 0, usable: true };
+    const held: Session = { session, active: 0, uses: 0, sent: 0, usable: true };
     const gone = (): void => {
       held.usable = false;
       const left = (this.#sessions.get(key) ?? []).filter((s) => s !== held);
@@ -280,7 +304,16 @@ export class Upstreams {
     session.on('goaway', gone);
     session.on('close', gone);
     socket.on('close', () => session.destroy());
-    session.setTimeout(r.cluster.policy.idleMs || defaultIdleMs, () => session.close());
+    session.setTimeout(idleMsOf(r.cluster) || defaultIdleMs, () => session.close());
+    const { ping, maxAgeMs } = r.cluster.policy.connection;
+    if (ping) keepAlive(session, ping, this.#clock);
+    if (maxAgeMs > 0) {
+      const old = this.#clock.after(maxAgeMs, () => {
+        gone();
+        session.close();
+      });
+      session.once('close', () => old.cancel());
+    }
     this.#sessions.set(key, [...(this.#sessions.get(key) ?? []), held]);
     return held;
   }
