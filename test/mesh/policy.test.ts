@@ -1,8 +1,13 @@
 // Policy at the destination: denial before the first byte, named at both ends, and again for connections
 // that are open when it changes.
 import assert from 'node:assert/strict';
-import { after, before, beforeEach, test } from 'node:test';
+import { after, before, beforeEach, describe, test } from 'node:test';
 import { emptyMatch, type Match, policyKey, type Rule } from '../../core/model/index.ts';
+import { ClusterState, nothingTouched } from '../../istiod-lite/cluster/index.ts';
+import {
+  peerAuthenticationKeys,
+  peerAuthenticationPolicies,
+} from '../../istiod-lite/translate/index.ts';
 import { callFrom, type EchoApp, startEcho } from '../kit/apps.ts';
 import { claimBlock } from '../kit/addresses.ts';
 import { eventually } from '../kit/eventually.ts';
@@ -168,6 +173,85 @@ test('M6 K36: STRICT refuses plaintext on 15006 and lets mutual TLS through', as
   assert.equal(echo.received(), before);
   const open = await openEcho();
   open.socket.destroy();
+});
+
+describe('M6 mutual TLS by PeerAuthentication, as the control plane translates it', () => {
+  let other: EchoApp;
+  before(async () => {
+    other = await startEcho(server, 8081);
+  });
+  after(() => other.stop());
+
+  const mtls = (namespace: string, mode: string, own: object = {}) => ({
+    kind: 'PeerAuthentication',
+    metadata: { name: `${namespace}-${mode.toLowerCase()}`, namespace },
+    spec: { mtls: { mode }, ...own },
+  });
+  const selector = { matchLabels: { app: 'server' } };
+  const port = (mode: string): object => ({ selector, portLevelMtls: { 8081: { mode } } });
+  const strictMesh = mtls('istio-system', 'STRICT');
+  /** The objects, and whether plaintext gets in at 8080 and at 8081. */
+  const rows: readonly (readonly [string, readonly object[], boolean, boolean])[] = [
+    ['nothing', [], true, true],
+    ['PERMISSIVE for the mesh', [mtls('istio-system', 'PERMISSIVE')], true, true],
+    ['STRICT for the mesh', [strictMesh], false, false],
+    ['STRICT for the namespace', [mtls('shop', 'STRICT')], false, false],
+    ['STRICT for another namespace', [mtls('other', 'STRICT')], true, true],
+    ['STRICT but for a port', [mtls('shop', 'STRICT', port('PERMISSIVE'))], false, true],
+    ['STRICT but for a port with DISABLE', [mtls('shop', 'STRICT', port('DISABLE'))], false, true],
+    ['PERMISSIVE but for a port', [mtls('shop', 'PERMISSIVE', port('STRICT'))], true, false],
+    [
+      'mesh STRICT, workload PERMISSIVE',
+      [strictMesh, mtls('shop', 'PERMISSIVE', { selector })],
+      true,
+      true,
+    ],
+    [
+      'mesh STRICT, a port of the workload PERMISSIVE',
+      [strictMesh, mtls('shop', 'UNSET', port('PERMISSIVE'))],
+      false,
+      true,
+    ],
+    [
+      'mesh STRICT, another workload PERMISSIVE',
+      [strictMesh, mtls('shop', 'PERMISSIVE', { selector: { matchLabels: { app: 'x' } } })],
+      false,
+      false,
+    ],
+    [
+      'mesh PERMISSIVE, namespace STRICT, workload PERMISSIVE',
+      [
+        mtls('istio-system', 'PERMISSIVE'),
+        mtls('shop', 'STRICT'),
+        mtls('shop', 'PERMISSIVE', { selector }),
+      ],
+      true,
+      true,
+    ],
+  ];
+  for (const [name, objects, ...wanted] of rows) {
+    test(`M6 ${name}: plaintext ${wanted.map((w) => (w ? 'let in' : 'refused')).join(', ')}`, async () => {
+      const cluster = new ClusterState('istio-system', 'default');
+      for (const o of objects) {
+        cluster.apply('PeerAuthentication', 'ADDED', o as never, nothingTouched());
+      }
+      const labels = new Map([['app', 'server']]);
+      const authorizationPolicies = peerAuthenticationKeys(cluster, 'shop', labels);
+      const policies = peerAuthenticationPolicies(cluster);
+      mesh.apply({ policies, workloads: [{ ...guarded(), authorizationPolicies }] });
+      for (const [i, open] of wanted.entries()) {
+        const to = 8080 + i;
+        const plain = await callFrom(client, server, to, { ip: server, port: 15006 });
+        plain.socket.end('in clear');
+        assert.equal(await plain.ended, open ? 'end' : 'ECONNRESET', `${to}`);
+        assert.equal(plain.text(), open ? 'in clear' : '');
+        const tls = await callFrom(client, server, to);
+        tls.socket.end('by mutual TLS');
+        assert.equal(await tls.ended, 'end');
+        assert.equal(tls.text(), 'by mutual TLS');
+      }
+    });
+  }
 });
 
 test('Z2: without STRICT plaintext reaches the app on 15006, with the source address kept', async () => {
