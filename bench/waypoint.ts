@@ -33,8 +33,8 @@ const app = { host: farIp, port: appPort };
 const issuer = 'https://issuer.example';
 const connections = 16;
 /** Before that the compiler is still at work in the process that is measured (performance.md 4). */
-const warm = 10_000;
-const requests = 10_000;
+const warm = 20_000;
+const requests = 20_000;
 /** Below the knee of all of them on two cores. */
 const rate = 250;
 const timed = 1_000;
