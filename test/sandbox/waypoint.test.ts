@@ -563,6 +563,90 @@ spec:
     }
   });
 
+  test('an endpoint that answers 503 is ejected, shown by explain and metrics, and comes back', async () => {
+    const part = (name: string): string => `
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: shaky-${name}}
+spec:
+  selector: {matchLabels: {app: shaky, part: ${name}}}
+  template:
+    metadata: {labels: {app: shaky, part: ${name}}}
+    spec:
+      terminationGracePeriodSeconds: 0
+      containers:
+      - name: app
+        image: node
+        command: [node, -e]
+        args:
+        - |
+          let status = 200;
+          require('node:http').createServer((req, res) => {
+            if (req.method === 'PUT') status = Number(req.url.slice(1));
+            else res.statusCode = status;
+            res.end('${name} ');
+          }).listen(8080);
+        readinessProbe: {tcpSocket: {port: 8080}, periodSeconds: 1}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: shaky-${name}}
+spec:
+  selector: {app: shaky, part: ${name}}
+  ports: [{name: http, port: 80, targetPort: 8080}]
+`;
+    const both = `
+apiVersion: v1
+kind: Service
+metadata: {name: shaky}
+spec:
+  selector: {app: shaky}
+  ports: [{name: http, port: 80, targetPort: 8080}]
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: shaky}
+spec:
+  host: shaky
+  trafficPolicy:
+    loadBalancer: {simple: ROUND_ROBIN}
+    outlierDetection:
+      consecutive5xxErrors: 2
+      interval: 1s
+      baseEjectionTime: 2s
+      maxEjectionPercent: 50
+`;
+    await s.world.applyText([part('a'), part('b'), both].join('---'), 'shaky');
+    const set = async (status: number): Promise<boolean> =>
+      (await curl('-f', '-X', 'PUT', `http://shaky-b/${status}`)).code === 0;
+    const seen = async (): Promise<string> => {
+      const line = 'for i in 1 2 3 4 5 6; do curl -s -w "%{http_code} " http://shaky/; done';
+      return (await s.world.exec('deploy/curl', ['sh', '-c', line])).out;
+    };
+    const explained = async (): Promise<string> =>
+      (await s.ctl('explain', 'deploy/curl', 'shaky:80')).out;
+    await s.world.until('both', 30_000, async () => {
+      const all = await seen();
+      return all.includes('a 200') && all.includes('b 200');
+    });
+    assert.ok(await set(503));
+    await s.world.until('the ejection', 30_000, async () => {
+      await seen();
+      return /shaky-b-\S+.*ejected by .*back in \d+ s/.test(await explained());
+    });
+    const { items } = await s.world.kube.list(resources.pods, 'default');
+    const proxy = items.find((i) => i.metadata.name.startsWith('waypoint-'));
+    const { podIP } = proxy?.['status'] as { podIP: string };
+    const metrics = await (await fetch(`http://${podIP}:15020/metrics`)).text();
+    assert.match(
+      metrics,
+      /^ambient_waypoint_ejections_total\{.*shaky\.default.*after="5xx".*\} [1-9]/m,
+    );
+    assert.ok(await set(200), 'its own service knows nothing of it');
+    await s.world.until('its return', 30_000, async () => (await seen()).includes('b 200'));
+    assert.doesNotMatch(await explained(), /ejected/);
+  });
+
   const restarts = [
     ['default', 'waypoint', page, 'M5 '],
     ['default', 'details-v1', details, 'M24 '],
