@@ -182,12 +182,13 @@ class Pipeline {
     this.#synced();
   }
 
-  stop(): void {
+  /** Done when another replica can lead. */
+  stop(): Promise<void> {
     for (const s of this.#stops) s();
     this.#gateway.stop();
-    this.#leader.stop();
     this.#taints.stop();
     this.#timer?.cancel();
+    return this.#leader.stop();
   }
 
   /** Something changed that no watch tells of. */
@@ -370,13 +371,13 @@ function podOf(cluster: ClusterState, who: CallerIdentity): PodFacts | undefined
 }
 
 async function stopAll(
-  first: { stop(): void }[],
+  first: { stop(): void | Promise<void> }[],
   server: RpcServer,
   ops: OpsServer[],
 ): Promise<void> {
-  for (const f of first) f.stop();
+  const stopped = first.map((f) => f.stop());
   await server.stop(1_000);
-  await Promise.all(ops.map((o) => o.stop()));
+  await Promise.all([...stopped, ...ops.map((o) => o.stop())]);
 }
 
 async function serveCalls(

@@ -38,10 +38,13 @@ function readLease(o: KubeObject): LeaseSeen {
   };
 }
 
+const raced = (error: unknown): boolean => error instanceof KubeError && error.code === 409;
+
 export class Leader {
   readonly #o: LeaderOptions;
   #state: LeaseState = noLease;
   #timer: Timer | undefined;
+  #turning: Promise<void> = Promise.resolve();
   #stopped = false;
   #wasLeading = false;
 
@@ -54,27 +57,46 @@ export class Leader {
   }
 
   start(): void {
-    void this.#turn();
+    this.#turning = this.#turn();
   }
 
-  /** Gives the Lease back, so that another replica need not wait. */
-  stop(): void {
+  /** Gives the Lease back, so that another replica need not wait. Never rejects. */
+  async stop(): Promise<void> {
     const led = this.leading;
     this.#stopped = true;
     this.#timer?.cancel();
-    if (led) this.#write('').catch(() => {});
+    // A renewal on its way would take the Lease anew after it was given back.
+    await this.#turning;
+    if (led) await this.#giveBack().catch((error: unknown) => this.#notGiven(error));
+  }
+
+  async #giveBack(): Promise<void> {
+    const { kube, namespace, identity, clock } = this.#o;
+    try {
+      await this.#write('');
+    } catch (error) {
+      if (!raced(error)) throw error;
+      // Somebody wrote beside us (a label, an owner): once more, if it still is ours.
+      const lease = await kube.get(resources.leases, namespace, leaseName);
+      this.#state = observeLease(this.#state, lease && readLease(lease), clock.monotonic());
+      if (this.#state.seen?.holder === identity) await this.#write('');
+    }
+  }
+
+  #notGiven(error: unknown): void {
+    const waits = 'another replica leads when it has run out';
+    this.#o.log.warn('cannot give the leader’s lease back', { error, waits });
   }
 
   async #turn(): Promise<void> {
     try {
       await this.#try();
     } catch (error) {
-      const raced = error instanceof KubeError && error.code === 409;
-      if (!raced) this.#o.log.warn('cannot renew the leader’s lease', { error });
+      if (!raced(error)) this.#o.log.warn('cannot renew the leader’s lease', { error });
     }
     if (this.#stopped) return;
     this.#tell();
-    this.#timer = this.#o.clock.after(retryMs, () => void this.#turn());
+    this.#timer = this.#o.clock.after(retryMs, () => this.start());
   }
 
   async #try(): Promise<void> {

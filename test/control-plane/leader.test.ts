@@ -46,7 +46,12 @@ spec: {action: DENY, rules: [{}]}`);
   });
 
   test('F46 when it stops the other takes over, and does what was left undone', async () => {
+    // Somebody writes beside it: what it knows of the Lease is old when it gives it back.
+    const labels = { seen: 'yes' };
+    const lease = [resources.leases, 'istio-system', 'istiod-lite-leader'] as const;
+    await cluster.kube.patch(...lease, { metadata: { labels } }, { kind: 'merge' });
     await running.shift()?.stop();
+    assert.notEqual(await holder(), 'istiod-a', 'given back before it was gone');
     await judged('second');
     assert.equal(await holder(), 'istiod-b');
   });
