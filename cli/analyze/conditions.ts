@@ -30,6 +30,7 @@ const perOther: readonly (readonly [string, 'parents' | 'ancestors'])[] = [
   ['TCPRoute', 'parents'],
   ['TLSRoute', 'parents'],
   ['BackendTLSPolicy', 'ancestors'],
+  ['XBackendTrafficPolicy', 'ancestors'],
 ];
 
 interface Found {

@@ -105,6 +105,12 @@ export const resources = {
     'backendtlspolicies',
     'BackendTLSPolicy',
   ),
+  backendTrafficPolicies: make(
+    'gateway.networking.x-k8s.io',
+    'v1alpha1',
+    'xbackendtrafficpolicies',
+    'XBackendTrafficPolicy',
+  ),
   serviceEntries: make('networking.istio.io', 'v1', 'serviceentries', 'ServiceEntry'),
   workloadEntries: make('networking.istio.io', 'v1', 'workloadentries', 'WorkloadEntry'),
   destinationRules: make('networking.istio.io', 'v1', 'destinationrules', 'DestinationRule'),

@@ -5,9 +5,10 @@ import { before, describe, test } from 'node:test';
 import { createCa } from '../../certs/index.ts';
 import type { KubeObject } from '../../core/kube/index.ts';
 import { systemClock } from '../../core/runtime/index.ts';
-import { backendTlsStatus, sendersIn } from './backend-tls-status.ts';
+import { backendTlsStatus } from './backend-tls-status.ts';
 import type { World } from './binding.ts';
 import { serviceConfigs } from './service-config.ts';
+import { sendersIn } from './policy-ancestors.ts';
 import { worldOf } from './testkit.ts';
 
 const settings = {

@@ -5,22 +5,14 @@ import { X509Certificate } from 'node:crypto';
 import type { KubeObject } from '../../core/kube/index.ts';
 import type * as wire from '../../core/proto/index.ts';
 import type { Draft } from '../../core/rpc/index.ts';
-import { dict, field, list, type Meta, type ObjectKey, readMeta, text } from '../cluster/index.ts';
-import { serviceHostname } from '../translate/index.ts';
+import { dict, field, list, type ObjectKey, readMeta, text } from '../cluster/index.ts';
 import type { World } from './binding.ts';
 import type { Destination } from './destination-rules.ts';
 import type { ObjectRef } from './objects.ts';
+import type { WithAncestors } from './policy-ancestors.ts';
+import { policyFor, readPolicyTargets } from './policy-targets.ts';
 
-export interface TlsTarget {
-  readonly group: string;
-  readonly kind: string;
-  readonly name: string;
-  /** Name of a port; empty = all of them. */
-  readonly section: string;
-}
-
-export interface BackendTlsFacts extends Meta {
-  readonly targets: readonly TlsTarget[];
+export interface BackendTlsFacts extends WithAncestors {
   /** In lower case. */
   readonly hostname: string;
   readonly caRefs: readonly ObjectRef[];
@@ -30,8 +22,6 @@ export interface BackendTlsFacts extends Meta {
   readonly subjectAltNames: readonly string[];
   /** What cannot be read or is not understood. */
   readonly faults: readonly string[];
-  /** `status.ancestors` as it is now. */
-  readonly statusAncestors: readonly unknown[];
 }
 
 /** Certificates of a ConfigMap, key `ca.crt`. */
@@ -59,15 +49,6 @@ function readAltName(v: unknown): { readonly name: string } | { readonly fault: 
     return fine ? { name } : { fault: 'subjectAltNames: uri is no absolute URI' };
   }
   return { fault: 'subjectAltNames: type is neither Hostname nor URI' };
-}
-
-function readTarget(t: unknown): TlsTarget {
-  return {
-    group: text(field(t, 'group')),
-    kind: text(field(t, 'kind')),
-    name: text(field(t, 'name')),
-    section: text(field(t, 'sectionName')),
-  };
 }
 
 function readRef(r: unknown, namespace: string): ObjectRef {
@@ -99,7 +80,7 @@ export function readBackendTlsPolicy(o: KubeObject): BackendTlsFacts {
   ].filter((f) => f !== '');
   return {
     ...meta,
-    targets: list(field(spec, 'targetRefs')).map(readTarget),
+    targets: readPolicyTargets(spec),
     hostname,
     caRefs,
     wellKnown,
@@ -180,74 +161,13 @@ export function policyFault(world: World, p: BackendTlsFacts): TlsFault | undefi
   return 'fault' in found ? found.fault : undefined;
 }
 
-// --- which policy holds where
-
-const isService = (t: TlsTarget): boolean =>
-  (t.group === '' || t.group === 'core') && t.kind === 'Service';
-const isEntry = (t: TlsTarget): boolean =>
-  t.group === 'networking.istio.io' && t.kind === 'ServiceEntry';
-
-const sameObject = (a: TlsTarget, b: TlsTarget): boolean =>
-  a.name === b.name && ((isService(a) && isService(b)) || (isEntry(a) && isEntry(b)));
-
-/** Oldest first, then by name. */
-const byAge = (a: BackendTlsFacts, b: BackendTlsFacts): number =>
-  a.created !== b.created ? a.created - b.created : a.name < b.name ? -1 : 1;
-
-/** Places to send to that a target stands for; `undefined` = there is no such object or port. */
-export function placesOf(
-  world: World,
-  namespace: string,
-  t: TlsTarget,
-): { readonly hostnames: readonly string[]; readonly ports: readonly number[] } | undefined {
-  const { cluster, settings } = world;
-  const fits = (name: string): boolean => t.section === '' || t.section === name;
-  if (isService(t)) {
-    const s = cluster.services.get(namespace, t.name);
-    const ports = (s?.ports ?? []).filter((p) => fits(p.name)).map((p) => p.port);
-    if (!s || (t.section !== '' && ports.length === 0)) return undefined;
-    return { hostnames: [serviceHostname(s, settings)], ports };
-  }
-  const e = isEntry(t) ? cluster.serviceEntries.get(namespace, t.name) : undefined;
-  const ports = (e?.ports ?? []).filter((p) => fits(p.name)).map((p) => p.number);
-  if (!e || (t.section !== '' && ports.length === 0)) return undefined;
-  return { hostnames: e.hosts, ports };
-}
-
-/** The policy that stands before this one for the same target, if there is one. */
-export function olderPolicy(
-  world: World,
-  p: BackendTlsFacts,
-  t: TlsTarget,
-): BackendTlsFacts | undefined {
-  return [...world.gateways.backendTls.values()]
-    .filter((o) => o !== p && o.namespace === p.namespace && byAge(o, p) < 0)
-    .filter((o) => o.targets.some((x) => x.section === t.section && sameObject(x, t)))
-    .toSorted(byAge)[0];
-}
-
-/** A policy for the port before one for the whole, then the oldest. */
-function policyFor(world: World, d: Destination): BackendTlsFacts | undefined {
-  let best: { readonly p: BackendTlsFacts; readonly exact: boolean } | undefined;
-  const here = [...world.gateways.backendTls.values()].filter((p) => p.namespace === d.namespace);
-  for (const p of here.toSorted(byAge)) {
-    for (const t of p.targets) {
-      const places = placesOf(world, p.namespace, t);
-      if (!places?.hostnames.includes(d.hostname) || !places.ports.includes(d.port)) continue;
-      const exact = t.section !== '';
-      if (!best || (exact && !best.exact)) best = { p, exact };
-    }
-  }
-  return best?.p;
-}
-
 /** Absent = no policy says anything. */
 export function backendTls(
   world: World,
   d: Destination,
 ): { readonly tls?: Draft<wire.L7OutsideTls> } {
   if (world.gateways.backendTls.size === 0) return {};
-  const p = policyFor(world, d);
+  const p = policyFor(world, world.gateways.backendTls.values(), d);
   if (!p) return {};
   const fault = policyFault(world, p);
   const base = { sni: p.hostname, subjectAltNames: [...p.subjectAltNames] };

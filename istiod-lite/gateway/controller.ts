@@ -14,7 +14,9 @@ import { keySources } from './authentication.ts';
 import { authenticationStatus } from './authentication-status.ts';
 import { KeySets } from '../keys/key-sets.ts';
 import { meshConfigName } from './mesh-config.ts';
-import { backendTlsStatus, type Senders, sendersIn } from './backend-tls-status.ts';
+import { backendTlsStatus } from './backend-tls-status.ts';
+import { backendTrafficStatus } from './backend-traffic.ts';
+import { type Senders, sendersIn } from './policy-ancestors.ts';
 import { readRoots, type RootsFacts, rootsKey } from './backend-tls.ts';
 import { NamedConfigMaps } from './named-config-maps.ts';
 import {
@@ -61,6 +63,7 @@ export const watchedGatewayKinds: readonly (readonly [
   ['ReferenceGrant', resources.referenceGrants],
   ['Secret', resources.secrets, { fieldSelector: 'type=kubernetes.io/tls' }],
   ['BackendTLSPolicy', resources.backendTlsPolicies],
+  ['XBackendTrafficPolicy', resources.backendTrafficPolicies],
   ['RequestAuthentication', resources.requestAuthentications],
   ['RateLimitPolicy', resources.rateLimitPolicies],
   ['PluginSet', resources.configMaps, { fieldSelector: `metadata.name=${pluginsConfigName}` }],
@@ -272,11 +275,17 @@ export class GatewayController {
         return fresh && virtualServiceStatus(world, fresh, now);
       });
     }
-    const { backendTls, requestAuthentications, rateLimits } = this.#state;
+    const { backendTls, backendTraffic, requestAuthentications, rateLimits } = this.#state;
     for (const [key, p] of backendTls) {
       this.#want(resources.backendTlsPolicies, p, (now) => {
         const fresh = backendTls.get(key);
         return fresh && backendTlsStatus(world, fresh, this.#senders, now);
+      });
+    }
+    for (const [key, p] of backendTraffic) {
+      this.#want(resources.backendTrafficPolicies, p, (now) => {
+        const fresh = backendTraffic.get(key);
+        return fresh && backendTrafficStatus(world, fresh, this.#senders, now);
       });
     }
     for (const [key, p] of rateLimits) {

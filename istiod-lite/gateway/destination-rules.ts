@@ -5,6 +5,7 @@ import type { Draft } from '../../core/rpc/index.ts';
 import { type Dict, field, list, text } from '../cluster/index.ts';
 import { selects } from '../translate/index.ts';
 import { backendTls } from './backend-tls.ts';
+import { backendRetryBudget } from './backend-traffic.ts';
 import { outsideTls } from './outside-tls.ts';
 import type { World } from './binding.ts';
 import { byRuleAge, fullHost, hostMatches, hostRank, isExported } from './hosts.ts';
@@ -134,13 +135,15 @@ export function clusterFor(
   const merged = rulesFor(world, d, client);
   const subset = merged?.subsets.get(d.subset);
   if (d.subset !== '' && !subset) return undefined;
+  const retryBudget = backendRetryBudget(world, d);
   const sections: Sections = {
+    ...(retryBudget && { retryBudget }),
     ...sectionsFor(merged?.policy, d.port),
     ...(subset && sectionsFor(subset.policy, d.port)),
   };
   const own = sections.tls !== undefined;
   const { tls } = own ? outsideTls(world, sections.tls, client) : backendTls(world, d);
-  if (!merged && !tls) return undefined;
+  if (!merged && !tls && !retryBudget) return undefined;
   return {
     ...d,
     ...(subset && { members: members(world, d.namespace, subset.labels) }),

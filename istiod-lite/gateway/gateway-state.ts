@@ -10,6 +10,7 @@ import {
   type Touched,
 } from '../cluster/index.ts';
 import { readRequestAuthentication, type RequestAuthenticationFacts } from './authentication.ts';
+import { type BackendTrafficFacts, readBackendTrafficPolicy } from './backend-traffic.ts';
 import { type BackendTlsFacts, readBackendTlsPolicy, type RootsFacts } from './backend-tls.ts';
 import { type ParametersFacts, readParameters } from './parameters.ts';
 import { type PluginSetFacts, readPluginSet } from './plugins.ts';
@@ -42,6 +43,7 @@ export type GatewayKind =
   | 'MeshConfig'
   | 'RateLimitPolicy'
   | 'BackendTLSPolicy'
+  | 'XBackendTrafficPolicy'
   | 'PluginSet'
   | 'ClassDefaults'
   | RouteKind;
@@ -65,6 +67,7 @@ export class GatewayState {
   readonly requestAuthentications = new Map<ObjectKey, RequestAuthenticationFacts>();
   readonly rateLimits = new Map<ObjectKey, RateLimitFacts>();
   readonly backendTls = new Map<ObjectKey, BackendTlsFacts>();
+  readonly backendTraffic = new Map<ObjectKey, BackendTrafficFacts>();
   /** Certificates that BackendTLSPolicies name: ConfigMaps, as `parameters`. */
   readonly roots = new Map<ObjectKey, RootsFacts | undefined>();
   readonly plugins = new Map<ObjectKey, PluginSetFacts>();
@@ -108,6 +111,9 @@ export class GatewayState {
         break;
       case 'BackendTLSPolicy':
         write(this.backendTls, key, readBackendTlsPolicy(o), gone);
+        break;
+      case 'XBackendTrafficPolicy':
+        write(this.backendTraffic, key, readBackendTrafficPolicy(o), gone);
         break;
       case 'PluginSet':
         write(this.plugins, key, readPluginSet(o, this.plugins.get(key)), gone);

@@ -28,8 +28,10 @@ export function isExported(r: RuleFacts, to: string): boolean {
   return given.some((e) => e === '*' || e === to || (e === '.' && r.namespace === to));
 }
 
+type Aged = Pick<RuleFacts, 'created' | 'name'>;
+
 /** Oldest first, then by name. */
-export const byRuleAge = (a: RuleFacts, b: RuleFacts): number =>
+export const byRuleAge = (a: Aged, b: Aged): number =>
   a.created !== b.created ? a.created - b.created : a.name < b.name ? -1 : 1;
 
 /** What a timer can wait at most, 24 days. */

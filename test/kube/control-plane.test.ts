@@ -91,6 +91,13 @@ spec:
   targetRefs: [{kind: Service, group: "", name: web}]
   validation: {hostname: web.example.com, caCertificateRefs: [{group: "", kind: ConfigMap, name: backend-roots}]}
 ---
+apiVersion: gateway.networking.x-k8s.io/v1alpha1
+kind: XBackendTrafficPolicy
+metadata: {name: budget, namespace: shop}
+spec:
+  targetRefs: [{kind: Service, group: "", name: web}]
+  retryConstraint: {budget: {percent: 10, interval: 5s}}
+---
 apiVersion: ambientlite.dev/v1alpha1
 kind: RateLimitPolicy
 metadata: {name: limit, namespace: shop}
@@ -268,6 +275,7 @@ for (const { kind, skip } of apiServers) {
       await hasStatus(resources.tcpRoutes, 'tcproute', 'Accepted');
       await hasStatus(resources.tlsRoutes, 'tlsroute', 'Accepted');
       await hasStatus(resources.backendTlsPolicies, 'tls', 'Accepted');
+      await hasStatus(resources.backendTrafficPolicies, 'budget', 'Accepted');
       await hasStatus(resources.services, 'web', 'istio.io/WaypointBound');
       await eventually(
         () => api.kube.get(resources.deployments, 'shop', 'waypoint'),
