@@ -234,7 +234,7 @@ class Pipeline {
       if (leading) {
         for (const { key, status } of outputs.statuses) this.#status.want(key, status);
         if (touched.entries || touched.namespaces.size > 0)
-          this.#entryStatus.want(planEntryStatuses(this.#cluster, clock.now()));
+          this.#entryStatus.want(planEntryStatuses(this.#cluster, clock.now(), this.#o.config));
       }
       const bound = { ...outputs, ...this.#gateway.withWaypoints(outputs) };
       const grew = this.#publisher.publish({ ...bound, configs: this.#gateway.configs() });

@@ -31,6 +31,8 @@ export interface IstiodConfig {
   readonly waypointTemplate: readonly string[];
   /** Empty = the template's. */
   readonly waypointImage: string;
+  /** TLS of wildcard hosts is served by waypoints. */
+  readonly wildcardTls: boolean;
   /** Blocks that key sets of token issuers are never fetched from. */
   readonly blockedKeyAddresses: readonly string[];
   /** Namespaces that are looked at; none = all. */
@@ -130,6 +132,11 @@ function read(r: EnvReader): IstiodConfig {
       'BLOCKED_CIDRS_IN_JWKS_URIS',
       ['169.254.0.0/16', 'fe80::/10', '127.0.0.0/8', '::1/128', '0.0.0.0/8', '::/128'],
       'Address blocks that key sets (jwksUri) are never fetched from; the control plane’s own addresses never are either.',
+    ),
+    wildcardTls: r.flag(
+      'ENABLE_WILDCARD_HOST_SERVICE_ENTRIES_FOR_TLS',
+      false,
+      'Waypoints serve TLS of wildcard hosts, by the server name that callers send and can forge.',
     ),
     waypointImage: r.text('WAYPOINT_IMAGE', '', 'Image of waypoints; empty = the template’s.'),
     discoverySelector: readSelector(r),

@@ -28,6 +28,7 @@ import { probe } from './probe.ts';
 import { Reports } from './report.ts';
 import { OpenSockets } from './tunnel-socket.ts';
 import { Clusters } from './upstream/clusters.ts';
+import { Names } from './upstream/names.ts';
 import { Tunnels } from './upstream/tunnels.ts';
 import { Upstreams } from './upstream/upstreams.ts';
 
@@ -80,8 +81,10 @@ export async function startWaypoint(config: WaypointConfig, deps: WaypointDeps):
   const sockets = new OpenSockets();
   let draining = false;
   const self = ownWorkload(config, feed);
+  const names = new Names({ ...config.names, view: feed.view, network: config.network });
   const tunnels = new Tunnels({
     config,
+    names,
     clock,
     log: log.child('proxy'),
     certs,

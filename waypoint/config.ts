@@ -1,6 +1,6 @@
 // Environment → WaypointConfig: Istio's names where it has one. Every mistake is reported together; nothing
 // here reads a file, but for this program’s own version, or a clock.
-import { parseAuthority, type Result } from '../core/base/index.ts';
+import { type Cidr, parseAuthority, parseCidr, type Result } from '../core/base/index.ts';
 import { EnvReader, type EnvVariable, packageVersion } from '../core/runtime/index.ts';
 
 export interface Listen {
@@ -36,6 +36,8 @@ export interface WaypointConfig {
   readonly detectMs: number;
   readonly poolStreams: number;
   readonly poolUnusedMs: number;
+  /** Of names under wildcard hosts. */
+  readonly names: { readonly servers: readonly string[]; readonly blocked: readonly Cidr[] };
   readonly keepalive: { readonly enabled: boolean; readonly idleMs: number };
   readonly drainMs: number;
   /** Request body kept for a retry. */
@@ -103,6 +105,7 @@ export function readConfig(env: Env): {
       max: 10_000,
     }),
     poolUnusedMs: r.duration('POOL_UNUSED_RELEASE_TIMEOUT', 300_000, 'unused tunnels close after'),
+    names: names(r),
     keepalive: {
       enabled: r.flag('KEEPALIVE_ENABLED', true, 'TCP keepalive'),
       idleMs: r.duration('KEEPALIVE_TIME', 180_000, 'idle time before the first probe'),
@@ -144,6 +147,40 @@ export function readConfig(env: Env): {
       ) || packageVersion(),
   };
   return { config: r.result(Object.freeze(config)), asked: r.asked };
+}
+
+/** Of this machine, of its link, of many, of nobody; those that hosts of entries are given; metadata of clouds. */
+const blockedAddresses = [
+  '0.0.0.0/8',
+  '127.0.0.0/8',
+  '169.254.0.0/16',
+  '224.0.0.0/3',
+  '::/128',
+  '::1/128',
+  'fe80::/10',
+  'ff00::/8',
+  '2001:2::/48',
+  'fd00:ec2::254/128',
+];
+
+function names(r: EnvReader): WaypointConfig['names'] {
+  const blocked = r.list(
+    'DYNAMIC_DNS_BLOCKED_ADDRESSES',
+    blockedAddresses,
+    'address blocks that names under wildcard hosts are never called at; pods and services of the mesh never are either',
+  );
+  const servers = r.list(
+    'DYNAMIC_DNS_SERVERS',
+    [],
+    'name servers, address:port, for names under wildcard hosts; empty = those of the system',
+  );
+  for (const b of blocked)
+    if (!parseCidr(b)) r.fault('DYNAMIC_DNS_BLOCKED_ADDRESSES', `${JSON.stringify(b)} is no block`);
+  for (const s of servers) {
+    if (parseAuthority(s)?.kind !== 'ip')
+      r.fault('DYNAMIC_DNS_SERVERS', `${JSON.stringify(s)} is no address:port`);
+  }
+  return { servers, blocked: blocked.map(parseCidr).filter((c) => c !== undefined) };
 }
 
 function whoWeAre(r: EnvReader) {

@@ -11,6 +11,7 @@ import { xxh64 } from './balance/hash.ts';
 import type { Mark } from './l7/access.ts';
 import type { Cluster } from './l7/cluster.ts';
 import type { ConnectionRules } from './l7/connection-rules.ts';
+import { forName } from './l7/wildcard.ts';
 import type { CompiledTcp } from './l7/tcp-routes.ts';
 import { begin } from './upstream/begin.ts';
 import { clusterEndpoints, pickBackend, pickTarget } from './upstream/pick.ts';
@@ -63,7 +64,8 @@ export async function openOpaque(
   if (route && (!backend || backend.invalid)) {
     return fail(new MeshError('NO_HEALTHY_UPSTREAM', { detail: 'the route has no backend' }));
   }
-  const cluster = backend?.cluster ?? c.port.cluster;
+  const cluster = forName(ctx.view, backend?.cluster ?? c.port.cluster, c.serverName ?? '');
+  if (!cluster) return fail(new MeshError('NO_ROUTE'), 'NR');
   const hash = cluster.policy.hash?.by === 'source-ip' ? { hash: xxh64(c.source.ip) } : {};
   const { policy } = cluster;
   const connection = ctx.clusters.breaker(cluster).take('connections', policy.breaker);
@@ -83,7 +85,7 @@ export async function openOpaque(
         connectTimeoutMs: policy.connectTimeoutMs,
         keepalive: policy.connection.keepalive,
       });
-      const host = c.service.hostname;
+      const host = cluster.name ?? c.service.hostname;
       const meant = { cluster, endpoint, client: c.source, target: c.target };
       const stream = await begin(opened.stream, meant, host, [], ctx.clock);
       stream.once('close', connection);

@@ -197,6 +197,13 @@ export const faults = {
     retry: false,
     help: 'TLSRoutes hold for this port, and none of them takes the server name of the connection. Without TLS, or without a server name, a connection has none.',
   },
+  NAME_NOT_ALLOWED: {
+    status: 503,
+    flag: 'CONNECT',
+    side: 'upstream',
+    retry: false,
+    help: 'A name under a wildcard host resolves to nothing but addresses that may not be called: of this machine, of its link, of the cluster itself, or of DYNAMIC_DNS_BLOCKED_ADDRESSES.',
+  },
   ADDRESS_CONTESTED: {
     status: 0,
     flag: '-',

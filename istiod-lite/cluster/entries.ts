@@ -142,6 +142,7 @@ export function readServiceEntry(o: KubeObject): ServiceEntryFacts {
   const resolution = text(field(spec, 'resolution')) || 'NONE';
   const dns = resolution.startsWith('DNS') || resolution === 'DYNAMIC_DNS';
   const labels = field(spec, 'workloadSelector', 'labels');
+  const dynamic = resolution === 'DYNAMIC_DNS';
   const badHost = names[hosts.findIndex((h) => h === undefined)];
   const badAddress = given[addresses.findIndex((a) => a === undefined)];
   const fault =
@@ -151,7 +152,9 @@ export function readServiceEntry(o: KubeObject): ServiceEntryFacts {
         ? `host ${JSON.stringify(badHost.slice(0, 80))} is no host name`
         : badAddress !== undefined
           ? `address ${JSON.stringify(badAddress.slice(0, 80))} is none`
-          : undefined;
+          : dynamic && field(spec, 'location') === 'MESH_INTERNAL'
+            ? 'resolution DYNAMIC_DNS is for what lies outside: location MESH_EXTERNAL'
+            : undefined;
   return {
     ...readMeta(o.metadata),
     hosts: [...new Set(hosts.filter((h) => h !== undefined))],
@@ -159,8 +162,9 @@ export function readServiceEntry(o: KubeObject): ServiceEntryFacts {
     allocated: readAllocated(o),
     ports: readPorts(spec),
     resolution: dns ? 'DNS' : resolution === 'STATIC' ? 'STATIC' : 'NONE',
-    dynamic: resolution === 'DYNAMIC_DNS',
-    endpoints: list(field(spec, 'endpoints'))
+    dynamic,
+    // Names are resolved as they are asked for: endpoints do not count there.
+    endpoints: (dynamic ? [] : list(field(spec, 'endpoints')))
       .map((e) => readEndpoint(e, new Map()))
       .filter((e) => e !== undefined),
     selector: labels === undefined ? undefined : dict(labels),

@@ -141,13 +141,17 @@ export function clusterFor(
     ...sectionsFor(merged?.policy, d.port),
     ...(subset && sectionsFor(subset.policy, d.port)),
   };
+  // Each name there is a server of its own: nothing to balance or to leave out (waypoint-l7.md 11).
+  const traffic = d.hostname.startsWith('*.')
+    ? { connectionPool: sections.connectionPool, retryBudget: sections.retryBudget }
+    : sections;
   const own = sections.tls !== undefined;
   const { tls } = own ? outsideTls(world, sections.tls, client) : backendTls(world, d);
   if (!merged && !tls && !retryBudget) return undefined;
   return {
     ...d,
     ...(subset && { members: members(world, d.namespace, subset.labels) }),
-    traffic: { ...trafficPolicy(sections), ...(tls && { tls }) },
+    traffic: { ...trafficPolicy(traffic), ...(tls && { tls }) },
   };
 }
 

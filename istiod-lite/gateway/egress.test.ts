@@ -207,7 +207,7 @@ test('docs/ingress.md: every example is accepted and resolved', async () => {
     .flatMap((m) => parseAllDocuments(m[1] ?? ''))
     .map((d) => d.toJS() as KubeObject)
     .map((o) => ({ ...o, metadata: { namespace: 'shop', generation: 1, ...o.metadata } }));
-  assert.equal(objects.length, 7);
+  assert.equal(objects.length, 8);
   const ca = await createCa({ trustDomain: 'cluster.local', clock: systemClock });
   const { chainPem, keyPem } = await ca.signServer({ dns: ['a'], ips: [], ttlSeconds: 3600 });
   const base64 = (t: string): string => Buffer.from(t).toString('base64');

@@ -34,11 +34,12 @@ function viewOf(e: ServiceEntryFacts, host: string): ServiceFacts {
 
 const known = new WeakMap<ServiceEntryFacts, ReadonlyMap<string, ServiceFacts>>();
 
-/** By host; made once per entry. Wildcards are nobody's to bind: their names are resolved anew for each request. */
+/** By host; made once per entry. Of wildcards only those whose names are resolved as they are asked for. */
 export function entryServices(e: ServiceEntryFacts): ReadonlyMap<string, ServiceFacts> {
   let all = known.get(e);
   if (!all) {
-    const hosts = e.fault === undefined ? e.hosts.filter((h) => !h.startsWith('*')) : [];
+    const hosts =
+      e.fault === undefined ? e.hosts.filter((h) => e.dynamic || !h.startsWith('*')) : [];
     all = new Map(hosts.map((h) => [h, viewOf(e, h)]));
     known.set(e, all);
   }

@@ -2,7 +2,7 @@
 import type * as wire from '../../core/proto/index.ts';
 import type { Draft } from '../../core/rpc/index.ts';
 import type { ServiceFacts } from '../cluster/index.ts';
-import { serviceHostname } from '../translate/index.ts';
+import { isWildcardPort, serviceHostname } from '../translate/index.ts';
 import { attachedRoutes } from './attach.ts';
 import { portProtocol } from './backends.ts';
 import { bindService, trafficOf, type World } from './binding.ts';
@@ -53,6 +53,8 @@ function portConfig(
   };
 }
 
+const entryPort = (p: ServiceFacts['ports'][number]) => ({ protocol: p.appProtocol.toUpperCase() });
+
 /** Everything that the service and its routes lead to. */
 function destinations(
   own: { readonly namespace: string; readonly hostname: string },
@@ -69,8 +71,11 @@ function destinations(
 export function serviceConfig(world: World, s: ServiceFacts, gateway: GatewayFacts): NamedConfig {
   const hostname = serviceHostname(s, world.settings);
   const key = `${gateway.namespace}/${gateway.name}`;
+  const isWild = hostname.startsWith('*.');
   const ports = s.ports
-    .filter((p) => p.protocol === 'TCP')
+    .filter(
+      (p) => p.protocol === 'TCP' && (!isWild || isWildcardPort(entryPort(p), world.settings)),
+    )
     .map((p) => portConfig(world, s, p, gateway.namespace));
   const own = { namespace: s.namespace, hostname };
   return {

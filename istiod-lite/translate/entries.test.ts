@@ -145,6 +145,32 @@ describe('K9 an entry that is not used says why', () => {
   });
 });
 
+describe('11 wildcard hosts whose names are resolved as they are asked for', () => {
+  const wild = (more: object = {}) =>
+    entry('e', {
+      hosts: ['*.example.com'],
+      resolution: 'DYNAMIC_DNS',
+      ports: [{ number: 80, name: 'http', protocol: 'HTTP' }],
+      ...more,
+    });
+  const port = (protocol: string): object => ({ ports: [{ number: 9, name: 'p', protocol }] });
+  const rows: [string, KubeObject, boolean, string | undefined][] = [
+    ['HTTP', wild(), false, undefined],
+    ['TLS without consent', wild(port('TLS')), false, 'PartiallyInvalid'],
+    ['TLS', wild(port('TLS')), true, undefined],
+    ['HTTP2', wild(port('HTTP2')), true, 'PartiallyInvalid'],
+    ['inside the mesh', wild({ location: 'MESH_INTERNAL' }), true, 'Invalid'],
+    ['no wildcard at all', wild({ hosts: ['a.example.com'], ...port('TCP') }), false, undefined],
+  ];
+  for (const [what, o, wildcardTls, reason] of rows) {
+    test(`${what}: ${reason ?? 'nothing is said'}`, () => {
+      const [plan] = planEntryStatuses(clusterOf(o), 0, { wildcardTls });
+      const found = plan?.conditions?.find((c) => c.type === 'ambientlite.dev/Accepted');
+      assert.equal(found?.reason, reason);
+    });
+  }
+});
+
 describe('3.8 WaypointMissing', () => {
   const wild = { hosts: ['*.example.com'], resolution: 'NONE' };
   const named = { hosts: ['a.example.com'], resolution: 'NONE' };

@@ -273,6 +273,17 @@ export function entriesOfPod(
   return out;
 }
 
+/** Whether the entry, or its namespace, asks for a waypoint. */
+export function asksForWaypoint(cluster: ClusterState, e: ServiceEntryFacts): boolean {
+  const label = 'istio.io/use-waypoint';
+  const asked = e.labels.get(label) ?? cluster.namespaces.get('', e.namespace)?.labels.get(label);
+  return asked !== undefined && asked !== 'none';
+}
+
+/** Names that only a waypoint can resolve do not count without one: they go where they went before. */
+const applies = (cluster: ClusterState, e: ServiceEntryFacts, host: string): boolean =>
+  !e.dynamic || !host.startsWith('*') || asksForWaypoint(cluster, e);
+
 export interface EntryOutputs {
   readonly services: readonly Service[];
   readonly workloads: readonly Workload[];
@@ -287,7 +298,8 @@ export function translateEntries(
   const services: Service[] = [];
   const workloads: Workload[] = [];
   for (const e of cluster.serviceEntries.all()) {
-    for (const host of owners.hosts(e)) services.push(toService(cluster, e, host, owners, m));
+    const hosts = owners.hosts(e).filter((h) => applies(cluster, e, h));
+    for (const host of hosts) services.push(toService(cluster, e, host, owners, m));
     workloads.push(...inline(cluster, owners, e, m));
   }
   for (const w of cluster.workloadEntries.all()) {

@@ -1,6 +1,9 @@
 // What ServiceEntries are told in their status: addresses that were given to their hosts, and why one is not
 // used (control-plane.md 2.5, checklist K9). Only what differs is planned.
 import type { ClusterState, Condition, ServiceEntryFacts } from '../cluster/index.ts';
+import { asksForWaypoint } from './entries.ts';
+import { unservedPorts } from './wildcard-ports.ts';
+import type { MeshSettings } from './settings.ts';
 
 const blockV4 = '240.240';
 const blockV6 = '2001:2::';
@@ -65,19 +68,29 @@ function allocate(name: string, used: Set<string>): string[] {
 
 const conditionType = 'ambientlite.dev/Accepted';
 
-/** Says why an entry is not used, and takes it back once it is; an entry that always was good hears nothing. */
-function conditionOf(e: ServiceEntryFacts, nowMs: number): readonly Condition[] | undefined {
+/** Says why an entry is not used, or what of it, and takes it back once it is; one that always was good hears nothing. */
+function conditionOf(
+  e: ServiceEntryFacts,
+  nowMs: number,
+  m: Pick<MeshSettings, 'wildcardTls'>,
+): readonly Condition[] | undefined {
   const old = e.conditions.find((c) => c.type === conditionType);
-  if (e.fault === undefined && !old) return undefined;
+  const partly = e.fault === undefined ? unservedPorts(e, m) : [];
+  if (e.fault === undefined && partly.length === 0 && !old) return undefined;
   const status = e.fault === undefined ? 'True' : 'False';
-  const message = e.fault === undefined ? 'in use' : `not used: ${e.fault}`;
+  const message =
+    e.fault !== undefined
+      ? `not used: ${e.fault}`
+      : partly.length > 0
+        ? `not served: ${partly.join('; ')}`
+        : 'in use';
   const same =
     old?.status === status && old.message === message && old.observedGeneration === e.generation;
   if (same) return undefined;
   const condition: Condition = {
     type: conditionType,
     status,
-    reason: e.fault === undefined ? 'Accepted' : 'Invalid',
+    reason: e.fault !== undefined ? 'Invalid' : partly.length > 0 ? 'PartiallyInvalid' : 'Accepted',
     message,
     observedGeneration: e.generation,
     lastTransitionTime:
@@ -95,10 +108,7 @@ function missingWaypoint(
   cluster: ClusterState,
   e: ServiceEntryFacts,
 ): Pick<Condition, 'reason' | 'message'> | undefined {
-  const namespace = cluster.namespaces.get('', e.namespace);
-  const asked =
-    e.labels.get('istio.io/use-waypoint') ?? namespace?.labels.get('istio.io/use-waypoint');
-  if (e.fault !== undefined || (asked !== undefined && asked !== 'none')) return undefined;
+  if (e.fault !== undefined || asksForWaypoint(cluster, e)) return undefined;
   if (e.hosts.some((h) => h.startsWith('*'))) {
     const message = 'the wildcard host is not served until the entry is bound to a waypoint';
     return { reason: 'NoWaypointForWildcardService', message };
@@ -126,10 +136,14 @@ function withWaypointMissing(
   return [...others, { ...fixed, ...wanted, lastTransitionTime }];
 }
 
-export function planEntryStatuses(cluster: ClusterState, nowMs: number): EntryStatus[] {
+export function planEntryStatuses(
+  cluster: ClusterState,
+  nowMs: number,
+  m: Pick<MeshSettings, 'wildcardTls'> = {},
+): EntryStatus[] {
   const out = new Map(allocations(cluster).map((a) => [`${a.namespace}/${a.name}`, a]));
   for (const e of cluster.serviceEntries.all()) {
-    const own = conditionOf(e, nowMs);
+    const own = conditionOf(e, nowMs, m);
     const conditions = withWaypointMissing(cluster, e, own ?? e.conditions, nowMs) ?? own;
     if (!conditions) continue;
     const { namespace, name } = e;

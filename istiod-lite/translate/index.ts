@@ -5,5 +5,6 @@ export { peerAuthenticationKeys, peerAuthenticationPolicies } from './peer-auth.
 export { type PolicyStatus, translatePolicy } from './policies.ts';
 export { selects } from './selector.ts';
 export { appProtocol, serviceHostname } from './services.ts';
+export { isWildcardPort } from './wildcard-ports.ts';
 export type { MeshSettings } from './settings.ts';
 export { type Outputs, Translator } from './translate.ts';

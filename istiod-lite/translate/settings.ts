@@ -6,4 +6,6 @@ export interface MeshSettings {
   readonly clusterDomain: string;
   readonly rootNamespace: string;
   readonly network: string;
+  /** TLS of wildcard hosts is served, by the server name that callers send. Default: not. */
+  readonly wildcardTls?: boolean;
 }

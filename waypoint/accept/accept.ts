@@ -138,13 +138,6 @@ export class Accept {
     });
   }
 
-  /** By server name where TLSRoutes hold. */
-  async #routeOf(stream: TunnelSocket, c: L7Connection): Promise<CompiledTcp | 'none' | undefined> {
-    if (c.port.tls.length === 0) return c.port.tcp;
-    const name = await peekServerName(stream, serverNameMs, this.#ctx.clock);
-    return tcpByName(c.port.tls, name);
-  }
-
   #refuse(client: IpPort, secured: Secured, incoming: Incoming, error: MeshError): void {
     const near = trustDomainOf(secured.peer.id) === trustDomainOf(secured.local.id);
     incoming.refuse(
@@ -164,11 +157,15 @@ export class Accept {
     const { view, config, random, clock, services } = this.#ctx;
     const given = headerText(incoming.headers, 'traceparent');
     const traceparent = given !== undefined && traceIdOf(given) ? given : newTraceparent(random);
+    let serverName: string | undefined;
     const connection: L7Connection = {
       source: client,
       peer: { id: secured.peer.id, identity: secured.peer.identity },
       sourceWorkload: view.workloadByAddress(config.network, client.ip),
       target: plan.target,
+      get serverName() {
+        return serverName;
+      },
       // As they are now, for streams that outlive a change; both are read once per request.
       get service() {
         return services.get(plan.service.key) ?? plan.service;
@@ -179,7 +176,7 @@ export class Accept {
       traceparent,
       trace: traceIdOf(traceparent) ?? '',
     };
-    if (plan.port.protocol === 'tcp' && plan.port.tls.length === 0) {
+    if (plan.port.protocol === 'tcp' && !goesByName(connection)) {
       // The answer waits for the endpoint, so that a failure has its reason.
       const opened = await openOpaque(this.#ctx, connection);
       if (opened instanceof MeshError) return this.#refuse(client, secured, incoming, opened);
@@ -194,13 +191,20 @@ export class Accept {
     else if (found === 'http1') this.#http1.serve(stream, connection);
     else if (found === 'gone') stream.destroy();
     else {
-      const route = await this.#routeOf(stream, connection);
-      const opened = await openOpaque(this.#ctx, connection, route);
+      if (goesByName(connection)) serverName = await peekServerName(stream, serverNameMs, clock);
+      const opened = await openOpaque(this.#ctx, connection, routeOf(connection));
       if (opened instanceof MeshError) return void stream.destroy(opened);
       await carryOpaque(this.#ctx, connection, stream, opened);
     }
   }
 }
+
+/** Whether the server name that a caller sends must be known before its bytes go anywhere. */
+const goesByName = ({ port }: L7Connection): boolean =>
+  port.tls.length > 0 || port.cluster.wildcard !== undefined;
+
+const routeOf = ({ port, serverName = '' }: L7Connection): CompiledTcp | 'none' | undefined =>
+  port.tls.length > 0 ? tcpByName(port.tls, serverName) : port.tcp;
 
 function faultOf(plan: Exclude<AcceptPlan, { do: 'serve' }>): MeshError {
   if (plan.do === 'wait') {

@@ -57,6 +57,8 @@ export interface L7Connection {
   readonly edge?: { readonly scheme: 'http' | 'https' } | undefined;
   readonly sourceWorkload: Workload | undefined;
   readonly target: IpPort;
+  /** Of TLS that passes through or was ended here, in lower case; empty = none. Absent = nobody has looked. */
+  readonly serverName?: string | undefined;
   readonly service: CompiledService;
   readonly port: CompiledPort;
   /** Of the CONNECT. */

@@ -2,6 +2,7 @@
 import { normalisePath } from './path.ts';
 import { MeshError, newTraceparent, printable } from '../../core/base/index.ts';
 import type { WaypointContext } from '../context.ts';
+import { forName } from '../l7/wildcard.ts';
 import type { CompiledRule, RouteTable } from '../l7/routes.ts';
 import {
   type Downstream,
@@ -121,8 +122,10 @@ const extend: Phase = (ctx, x) => {
 };
 
 /** What a rule answers or changes by itself; a parent with routes has no other way than them. */
-function filters(_ctx: WaypointContext, x: Exchange): LocalReply | undefined {
+function filters(ctx: WaypointContext, x: Exchange): LocalReply | undefined {
   const { rule, connection: c } = x;
+  // A wildcard host stands for its names alone (waypoint-l7.md 1.4).
+  if (!forName(ctx.view, c.port.cluster, x.head.authority)) return notFound;
   if (!rule) return tableFor(c) ? notFound : undefined;
   if (rule.broken) return reply(500, '', 'NC', 'cluster_not_found');
   const f = rule.filters;

@@ -6,6 +6,7 @@ import type * as wire from '../../core/proto/index.ts';
 import type { WaypointContext } from '../context.ts';
 import type { Backend } from '../l7/backend.ts';
 import type { Cluster } from '../l7/cluster.ts';
+import { forName } from '../l7/wildcard.ts';
 import { cookieOf, hashOf } from '../upstream/hash-key.ts';
 import { clusterEndpoints, pickBackend } from '../upstream/pick.ts';
 import {
@@ -106,7 +107,8 @@ export function wayOf(ctx: WaypointContext, x: Exchange): Way | LocalReply {
   const pin = rule && token ? pinnedTo(ctx, rule.backends, token.id) : undefined;
   const backend = rule && (pin?.backend ?? pickBackend(ctx, rule.backends));
   if (rule && (!backend || backend.invalid !== false)) return lost[backend?.invalid || 500];
-  const cluster = backend?.cluster ?? c.port.cluster;
+  const cluster = forName(ctx.view, backend?.cluster ?? c.port.cluster, x.head.authority);
+  if (!cluster) return lost[503];
   const declared = backend?.protocol ?? c.port.protocol;
   const { requestHeaders, responseHeaders } = backend ?? {};
   const head = requestHeaders ? changeRequest(x.upstream, requestHeaders) : x.upstream;

@@ -64,6 +64,10 @@ export interface Cluster {
   readonly subset: string;
   /** Absent = all of the service. */
   readonly members: ReadonlySet<string> | undefined;
+  /** A host with a wildcard: its endpoints are names that callers mean. */
+  readonly wildcard?: string;
+  /** The one that is meant. */
+  readonly name?: string;
   /** That one endpoint, at the address the caller used. */
   readonly workload?: WorkloadUid;
   readonly policy: ClusterPolicy;
@@ -88,6 +92,18 @@ export const defaultPolicy: ClusterPolicy = {
   connection: defaultConnection,
 };
 
+/** Connections to one name are not kept for long: callers may mean any number of them. */
+const namedIdleMs = 60_000;
+
+function wildcardOf(
+  service: NamespacedHost,
+  policy: ClusterPolicy,
+): Pick<Cluster, 'wildcard' | 'policy'> {
+  const host = service.slice(service.indexOf('/') + 1);
+  if (!host.startsWith('*.')) return { policy };
+  return { wildcard: host, policy: { ...policy, idleMs: policy.idleMs || namedIdleMs } };
+}
+
 export const defaultCluster = (service: NamespacedHost, port: number, subset = ''): Cluster => ({
   key: clusterKey(service, port, subset),
   service,
@@ -95,7 +111,7 @@ export const defaultCluster = (service: NamespacedHost, port: number, subset = '
   subset,
   // A subset nobody defined has no members.
   members: subset === '' ? undefined : new Set(),
-  policy: defaultPolicy,
+  ...wildcardOf(service, defaultPolicy),
 });
 
 export const directCluster = (
@@ -216,6 +232,6 @@ export function compileCluster(c: wire.L7Cluster): Cluster {
     port: c.port,
     subset: c.subset,
     members: c.subset === '' ? undefined : new Set(c.members),
-    policy: compilePolicy(c.traffic),
+    ...wildcardOf(service, compilePolicy(c.traffic)),
   };
 }

@@ -1,5 +1,5 @@
 // Backend and endpoint of one attempt: weights between backends, then the cluster's own choice among its endpoints.
-import { type IpPort, PairCache, weightedPick } from '../../core/base/index.ts';
+import { type IpAddress, type IpPort, PairCache, weightedPick } from '../../core/base/index.ts';
 import {
   findGateway,
   type GatewayAddress,
@@ -54,6 +54,7 @@ export function pickTarget(
   c: Cluster,
   wish: TargetWish,
 ): Endpoint | undefined {
+  if (c.wildcard !== undefined) return byName(ctx, c, wish.wanted);
   if (c.workload !== undefined) return exactly(ctx, c.workload, wish.wanted);
   const service = ctx.view.service(c.service);
   if (!service) return undefined;
@@ -92,6 +93,35 @@ export function pickTarget(
   return address && { workload: picked.workload, address, port: picked.targetPort };
 }
 
+/** A wildcard host: the name that is meant, resolved when it is dialled. */
+function byName(
+  ctx: WaypointContext,
+  { service: key, port, name }: Cluster,
+  wanted: IpPort | undefined,
+): Endpoint | undefined {
+  const service = ctx.view.service(key);
+  if (!service || name === undefined || !wanted) return undefined;
+  const workload = outsider(ctx, service, name, []);
+  const target = service.ports.find((p) => p.servicePort === port)?.targetPort || port;
+  return { workload, address: wanted.ip, port: target, host: name, chosen: true };
+}
+
+/** A server outside the mesh that no entry names. */
+const outsider = (
+  ctx: WaypointContext,
+  service: Service,
+  name: string,
+  addresses: readonly IpAddress[],
+): Workload => ({
+  ...ctx.self(),
+  uid: workloadUid(`outside/${name}`),
+  name: service.name,
+  namespace: service.namespace,
+  addresses: [...addresses],
+  protocol: 'TCP',
+  services: new Map(),
+});
+
 /** An entry without endpoints of its own (resolution NONE): where the caller wanted to go. */
 function passed(
   ctx: WaypointContext,
@@ -101,15 +131,7 @@ function passed(
 ): Endpoint | undefined {
   if (service.loadBalancing?.mode !== 'Passthrough' || !wanted) return undefined;
   const mapped = service.ports.find((p) => p.servicePort === port);
-  const workload: Workload = {
-    ...ctx.self(),
-    uid: workloadUid(`outside/${wanted.ip}`),
-    name: service.name,
-    namespace: service.namespace,
-    addresses: [wanted.ip],
-    protocol: 'TCP',
-    services: new Map(),
-  };
+  const workload = outsider(ctx, service, wanted.ip, [wanted.ip]);
   return { workload, address: wanted.ip, port: mapped?.targetPort || port };
 }
 

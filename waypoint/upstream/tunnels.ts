@@ -13,6 +13,7 @@ import {
   fromUnknown,
   type IpAddress,
   type IpPort,
+  isIpv6,
   type Log,
   MeshError,
   parseIp,
@@ -28,6 +29,7 @@ import {
 } from '../../core/model/index.ts';
 import { dial, type Keepalive } from '../../core/runtime/index.ts';
 import type { WaypointConfig } from '../config.ts';
+import type { Names } from './names.ts';
 import { resolveHost } from './outside.ts';
 import { tunnelWindow } from '../limits.ts';
 
@@ -57,6 +59,7 @@ export interface TunnelDeps {
   readonly identity: SpiffeId;
   readonly self: () => Workload;
   readonly onHandshake: () => void;
+  readonly names: Names;
 }
 
 export interface Endpoint {
@@ -65,6 +68,8 @@ export interface Endpoint {
   readonly port: number;
   /** Dialled by this name, resolved then; `address` is what the caller asked for. */
   readonly host?: string;
+  /** The caller has chosen that name: only some addresses may be dialled. */
+  readonly chosen?: boolean;
   /** The workload is a waypoint, reached here; `address` and `port` are what is asked of it. */
   readonly via?: IpPort;
 }
@@ -124,8 +129,25 @@ export class Tunnels {
 
   async #plain({ endpoint, keepalive }: Call, signal: AbortSignal): Promise<Opened> {
     const { host, address, port } = endpoint;
+    if (host !== undefined && endpoint.chosen) {
+      return { stream: await this.#dialName(host, port, signal, keepalive) };
+    }
     const ip = host === undefined ? address : await resolveHost(host);
     return { stream: await this.#dialPlain({ ip, port }, signal, keepalive) };
+  }
+
+  async #dialName(host: string, port: number, signal: AbortSignal, keepalive?: Keepalive) {
+    const { names, self } = this.#d;
+    const [own] = self().addresses;
+    const all = await names.resolve(host, own !== undefined && isIpv6(own));
+    for (const [i, ip] of all.entries()) {
+      try {
+        return await this.#dialPlain({ ip, port }, signal, keepalive);
+      } catch (error) {
+        if (i === all.length - 1 || signal.aborted) throw error;
+      }
+    }
+    throw new MeshError('DIAL_REFUSED', { detail: host });
   }
 
   async #tunnel(call: Call, signal: AbortSignal): Promise<Opened> {

@@ -39,6 +39,8 @@ export interface AttemptRequest {
   readonly inform: (head: ResponseHead) => void;
 }
 
+/** Connections to names that callers choose, of one wildcard host; more are opened to names that have one already. */
+const maxNamed = 1_024;
 /** Methods that may be sent twice (RFC 9110 9.2.2). */
 const repeatable = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE']);
 const maxResponseHeaders = 100;
@@ -132,6 +134,10 @@ export class Upstreams {
     if (free()) return () => {};
     const pending = r.breaker.take('pending', rules);
     if (!pending) throw new UpstreamFailure('overflow');
+    if (r.cluster.name !== undefined && !held() && r.breaker.count('connections') >= maxNamed) {
+      pending();
+      throw new UpstreamFailure('overflow');
+    }
     const full = (): boolean =>
       rules.maxConnections > 0 && r.breaker.count('connections') >= rules.maxConnections;
     while (full() && held() && !free() && !r.stop.aborted) {
