@@ -4,9 +4,9 @@ import { readFileSync } from 'node:fs';
 import { type CaClient, grpcCaClient } from '../certs/index.ts';
 import { type Clock, type Log, printFaults, type Random } from '../core/base/index.ts';
 import type { Batch } from '../core/model/index.ts';
-import { openChannel, type RpcChannel } from '../core/rpc/index.ts';
+import { openControlPlane } from '../core/rpc/index.ts';
 import type { Metrics } from '../core/telemetry/index.ts';
-import { MeshFeed, readLocalConfig, type XdsHooks, XdsSource } from '../core/xds/index.ts';
+import { MeshFeed, readLocalConfig, type XdsHooks, xdsNode, XdsSource } from '../core/xds/index.ts';
 import type { ZtunnelConfig } from './config.ts';
 
 export interface Wire {
@@ -25,9 +25,16 @@ export function connectWire(
   },
 ): Wire {
   const feed = new MeshFeed(deps.log.child('xds'));
+  const who = { tokenFile: config.authToken, clusterId: config.clusterId };
   const xds = new XdsSource({
-    open: () => channel(config, config.xdsAddress, config.xdsRootCa, config.xdsServerName),
-    node: nodeOf(config),
+    open: () =>
+      openControlPlane({
+        ...who,
+        address: config.xdsAddress,
+        roots: config.xdsRootCa,
+        serverName: config.xdsServerName,
+      }),
+    node: xdsNode({ kind: 'ztunnel', ...config, more: { NODE_NAME: config.nodeName } }),
     feed,
     clock: deps.clock,
     random: deps.random,
@@ -35,7 +42,13 @@ export function connectWire(
     hooks: countXds(deps.metrics),
   });
   const ca = grpcCaClient({
-    open: () => channel(config, config.caAddress, config.caRootCa, config.caServerName),
+    open: () =>
+      openControlPlane({
+        ...who,
+        address: config.caAddress,
+        roots: config.caRootCa,
+        serverName: config.caServerName,
+      }),
     impersonate: true,
   });
   if (config.localXdsPath !== '') feed.apply(readLocalFile(config.localXdsPath));
@@ -63,47 +76,6 @@ function countXds(metrics: Metrics): XdsHooks {
     message: (url, size) => {
       messages.add({ url });
       bytes.add({ url }, size);
-    },
-  };
-}
-
-function channel(
-  config: ZtunnelConfig,
-  address: string,
-  roots: string,
-  serverName: string,
-): RpcChannel {
-  return openChannel({
-    address,
-    roots: () => readFileSync(roots, 'utf8'),
-    serverName: serverName === '' ? undefined : serverName,
-    token: () => readToken(config.authToken),
-    headers: { clusterid: config.clusterId },
-  });
-}
-
-/** A missing token file is the control plane's to refuse, with a clearer text than ours. */
-function readToken(path: string): string | undefined {
-  try {
-    return readFileSync(path, 'utf8').trim();
-  } catch {
-    return undefined;
-  }
-}
-
-/** Who we say we are (ztunnel-protocol.md 7.2). */
-function nodeOf(c: ZtunnelConfig): ConstructorParameters<typeof XdsSource>[0]['node'] {
-  const ip = c.podIp === '' ? '1.1.1.1' : c.podIp;
-  const text = (stringValue: string) => ({ stringValue });
-  return {
-    id: `ztunnel~${ip}~${c.podName}.${c.podNamespace}~${c.podNamespace}.svc.cluster.local`,
-    metadata: {
-      fields: {
-        NAME: text(c.podName),
-        NAMESPACE: text(c.podNamespace),
-        INSTANCE_IPS: text(ip),
-        NODE_NAME: text(c.nodeName),
-      },
     },
   };
 }

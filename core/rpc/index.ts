@@ -7,6 +7,7 @@ export {
   type RpcChannel,
   RpcError,
 } from './channel.ts';
+export { type ControlPlaneAddress, openControlPlane } from './control-plane.ts';
 export { type Draft, decode, encode, type MessageName } from './codecs.ts';
 export type { ReceivedOf, RequestOf, ResponseOf } from './methods.ts';
 export {

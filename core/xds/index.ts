@@ -5,6 +5,7 @@ export { type DeltaResponse, DeltaServerState, type Heard } from './delta-server
 export { encodePolicy, encodeService, encodeWorkload } from './encode.ts';
 export { readLocalConfig } from './local-source.ts';
 export { MeshFeed } from './mesh-feed.ts';
+export { type ProxyNode, xdsNode } from './node.ts';
 export { type Changes, type Entry, nodeGroup, Snapshot, Snapshots } from './snapshot.ts';
 export { addressType, authorizationType, serviceConfigType } from './type-urls.ts';
 export { type ExtraType, type XdsHooks, XdsSource, type XdsSourceOptions } from './xds-source.ts';
