@@ -17,8 +17,8 @@ const { values, positionals } = parseArgs({
 const filter = positionals[0] ?? '';
 const size: Size =
   values.full === true
-    ? { bytes: 2 ** 30, trips: 10_000, connections: 3_000 }
-    : { bytes: 2 ** 28, trips: 3_000, connections: 600 };
+    ? { bytes: 2 ** 30, trips: 10_000, connections: 3_000, warmMs: 5_000 }
+    : { bytes: 2 ** 28, trips: 3_000, connections: 600, warmMs: 1_000 };
 
 /** Files with cases that need no proxies: each exports `cases(): Iterable<Result>` or a promise of it. */
 const pureCases = [

@@ -54,8 +54,9 @@ export async function child(
 }
 
 export async function ready(p: ChildProcess): Promise<void> {
-  const [message] = (await once(p, 'message')) as [unknown];
-  if (message !== 'ready') throw new Error('a bench process did not start');
+  const ended = once(p, 'exit').then(([code]) => [`exit ${String(code)}`]);
+  const [message] = (await Promise.race([once(p, 'message'), ended])) as [unknown];
+  if (message !== 'ready') throw new Error(`a bench process did not start: ${String(message)}`);
 }
 
 export async function proxy(setup: ProxySetup): Promise<ChildProcess> {
