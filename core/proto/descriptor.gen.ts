@@ -3022,7 +3022,8 @@ export const descriptor = {
            "oneof": [
             "full",
             "prefix",
-            "rawPrefix"
+            "rawPrefix",
+            "regex"
            ]
           }
          },
@@ -3039,6 +3040,22 @@ export const descriptor = {
            "type": "string",
            "id": 3,
            "protoName": "raw_prefix"
+          },
+          "regex": {
+           "type": "RegexChange",
+           "id": 4
+          }
+         }
+        },
+        "RegexChange": {
+         "fields": {
+          "pattern": {
+           "type": "string",
+           "id": 1
+          },
+          "substitution": {
+           "type": "string",
+           "id": 2
           }
          }
         },

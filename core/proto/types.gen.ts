@@ -1012,8 +1012,15 @@ export interface L7PathChange {
   full?: string | null;
   prefix?: string | null;
   rawPrefix?: string | null;
+  regex?: L7RegexChange | null;
   /** Name of the member that is set. */
-  readonly change?: "full" | "prefix" | "rawPrefix";
+  readonly change?: "full" | "prefix" | "rawPrefix" | "regex";
+}
+
+/** ambientlite.waypoint.v1.RegexChange */
+export interface L7RegexChange {
+  pattern: string;
+  substitution: string;
 }
 
 /** ambientlite.waypoint.v1.Redirect */
@@ -1346,6 +1353,7 @@ export interface Messages {
   'ambientlite.waypoint.v1.HeaderChange': L7HeaderChange;
   'ambientlite.waypoint.v1.HeaderValue': L7HeaderValue;
   'ambientlite.waypoint.v1.PathChange': L7PathChange;
+  'ambientlite.waypoint.v1.RegexChange': L7RegexChange;
   'ambientlite.waypoint.v1.Redirect': L7Redirect;
   'ambientlite.waypoint.v1.Rewrite': L7Rewrite;
   'ambientlite.waypoint.v1.Mirror': L7Mirror;

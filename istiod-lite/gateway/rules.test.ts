@@ -449,12 +449,20 @@ describe('VirtualService (waypoint-l7.md 5.5)', () => {
     const w = world(
       vs('a', [
         { match: [{ uri: { exact: '/' }, odd: 1 }], route: [to('web')] },
-        { route: [to('web')], rewrite: { uriRegexRewrite: { match: 'a', rewrite: 'b' } } },
+        { route: [to('web')], odd: { match: 'a' } },
       ]),
     );
     const rules = rulesOf(w);
     assert.equal(rules.length, 1);
     assert.equal(rules[0]?.broken, true);
+  });
+
+  test('a rewrite by a regular expression', () => {
+    const uriRegexRewrite = { match: '/(.*)/old', rewrite: '/new/\\1' };
+    const w = world(vs('a', [{ route: [to('web')], rewrite: { uriRegexRewrite } }]));
+    const regex = { pattern: '/(.*)/old', substitution: '/new/\\1' };
+    assert.deepEqual(rulesOf(w)[0]?.filters?.rewrite?.path, { regex });
+    assert.equal(rulesOf(w)[0]?.broken, false);
   });
 
   test('redirect by prefix and by port, answers in bytes', () => {
@@ -466,16 +474,21 @@ describe('VirtualService (waypoint-l7.md 5.5)', () => {
         },
         {
           match: [{ uri: { exact: '/b' } }],
-          directResponse: { status: 200, body: { bytes: 'AP8=' } },
+          directResponse: { status: 200, body: { bytes: 'aMOp' } },
         },
-        { directResponse: { status: 200, body: { string: 'words' } } },
+        {
+          match: [{ method: { exact: 'X' } }],
+          directResponse: { status: 200, body: { string: 'words' } },
+        },
+        { directResponse: { status: 200, body: { bytes: '/w==' } } },
       ]),
     );
-    const [prefix, exact, bytes, words] = rulesOf(w);
+    const [prefix, exact, bytes, words, no] = rulesOf(w);
     assert.deepEqual(prefix?.filters?.redirect?.path, { rawPrefix: '/new' });
     assert.equal(prefix?.filters?.redirect?.port, 80);
     assert.deepEqual(exact?.filters?.redirect?.path, { full: '/new' });
-    assert.deepEqual([...(bytes?.direct?.body ?? [])], [0, 255]);
+    assert.equal(Buffer.from(bytes?.direct?.body ?? []).toString(), 'hé');
+    assert.equal(no?.broken, true, 'no text');
     assert.equal(Buffer.from(words?.direct?.body ?? []).toString(), 'words');
   });
 

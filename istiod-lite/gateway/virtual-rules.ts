@@ -1,5 +1,6 @@
 // One http rule of a VirtualService → matches and what they lead to (waypoint-l7.md 5.5). A rule per match: what a
 // rewrite does depends on how the path was matched.
+import { isUtf8 } from 'node:buffer';
 import { L7PathKind } from '../../core/proto/index.ts';
 import type * as wire from '../../core/proto/index.ts';
 import { podUid } from '../../core/model/index.ts';
@@ -307,9 +308,12 @@ function rewriteOf(h: unknown, kind: number): Draft<wire.L7Rewrite> | undefined 
   const r = field(h, 'rewrite');
   if (r === undefined) return undefined;
   const to = text(field(r, 'uri'));
+  const pattern = text(field(r, 'uriRegexRewrite', 'match'));
+  const substitution = text(field(r, 'uriRegexRewrite', 'rewrite'));
   return {
     hostname: text(field(r, 'authority')),
     ...(to !== '' && { path: pathChange(to, kind) }),
+    ...(pattern !== '' && { path: { regex: { pattern, substitution } } }),
   };
 }
 
@@ -327,7 +331,10 @@ function directOf(h: unknown): Draft<wire.L7DirectResponse> | undefined {
 /** What would change an answer if it were left out makes the rule answer 500. */
 function brokenParts(h: unknown): string[] {
   const out = unknownFields(h, knownRule);
-  if (field(h, 'rewrite', 'uriRegexRewrite') !== undefined) out.push('rewrite.uriRegexRewrite');
+  const bytes = text(field(h, 'directResponse', 'body', 'bytes'));
+  if (!isUtf8(Buffer.from(bytes, 'base64'))) {
+    out.push('directResponse.body.bytes, which is no text in UTF-8,');
+  }
   return out;
 }
 

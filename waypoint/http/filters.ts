@@ -44,6 +44,8 @@ function changePath(path: string, prefix: string, c: wire.L7PathChange | null | 
   // `change` says which member is set; the others read as empty texts, not as absent.
   switch (c?.change) {
     case undefined:
+    // Changed already.
+    case 'regex':
       return path;
     case 'full':
       return c?.full || '/';
@@ -55,14 +57,22 @@ function changePath(path: string, prefix: string, c: wire.L7PathChange | null | 
   }
 }
 
-export function rewrite(head: RequestHead, prefix: string, r: wire.L7Rewrite): RequestHead {
-  const path = changePath(head.path, prefix, r.path);
+/** `made` = the path, where it was changed by a regular expression. */
+export function rewrite(
+  head: RequestHead,
+  prefix: string,
+  r: wire.L7Rewrite,
+  made?: string,
+): RequestHead {
+  const path = made === undefined ? changePath(head.path, prefix, r.path) : absolute(made);
   const headers =
     path === head.path
       ? head.headers
       : setHeader(head.headers, 'x-envoy-original-path', `${head.path}${head.query}`);
   return { ...head, path, headers, ...(r.hostname !== '' && { authority: r.hostname }) };
 }
+
+const absolute = (path: string): string => (path.startsWith('/') ? path : `/${path}`);
 
 const hostOf = (authority: string): string => authority.replace(/:\d+$/, '');
 

@@ -147,7 +147,12 @@ function filters(ctx: WaypointContext, x: Exchange): LocalReply | undefined {
     return direct;
   }
   if (f.requestHeaders) x.upstream = changeRequest(x.upstream, f.requestHeaders);
-  if (f.rewrite) x.upstream = rewrite(x.upstream, rule.prefix, f.rewrite);
+  if (f.rewrite) {
+    const { rewritePath } = rule;
+    const path = rewritePath ? rewritePath(x.upstream.path) : undefined;
+    if (rewritePath && path === undefined) return reply(400, '', '-', 'path_rewrite_too_long');
+    x.upstream = rewrite(x.upstream, rule.prefix, f.rewrite, path);
+  }
   const { responseHeaders } = f;
   if (responseHeaders) x.responseHeaders.push((h) => changeHeaders(h, responseHeaders));
   return undefined;

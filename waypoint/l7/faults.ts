@@ -2,6 +2,7 @@
 import type { NamespacedHost } from '../../core/model/index.ts';
 import type { Cluster } from './cluster.ts';
 import { type LinearRegex, linearRegex } from '../http/regex.ts';
+import { type Rewrite, regexRewrite } from '../http/regex-rewrite.ts';
 
 export class Faults {
   readonly all: string[] = [];
@@ -15,6 +16,13 @@ export class Faults {
     if (typeof made === 'function') return made;
     this.add(`regular expression ${JSON.stringify(pattern.slice(0, 80))}: ${made.refused}`);
     return () => false;
+  }
+
+  rewrite(pattern: string, substitution: string): Rewrite | undefined {
+    const made = regexRewrite(pattern, substitution);
+    if (typeof made === 'function') return made;
+    this.add(`rewrite by ${JSON.stringify(pattern.slice(0, 80))}: ${made.refused}`);
+    return undefined;
   }
 }
 

@@ -2,6 +2,7 @@
 import { L7PathKind } from '../../core/proto/index.ts';
 import type * as wire from '../../core/proto/index.ts';
 import type { RequestHead } from '../http/exchange.ts';
+import type { Rewrite } from '../http/regex-rewrite.ts';
 import { type Backend, compileBackend } from './backend.ts';
 import type { CompileContext } from './faults.ts';
 import { type Caller, compileEntry, Matcher, type Meter, valueTest } from './match.ts';
@@ -19,6 +20,8 @@ export interface CompiledRule {
   readonly retry: wire.L7RetryPolicy | undefined;
   readonly fault: wire.L7Fault | undefined;
   readonly direct: wire.L7DirectResponse | undefined;
+  /** Instead of the filter's own change of the path, where it is by a regular expression. */
+  readonly rewritePath: Rewrite | undefined;
   readonly session: wire.L7Session | undefined;
   readonly broken: boolean;
   /** The prefix of the match that hit, for ReplacePrefixMatch; rules with such a filter have one match. */
@@ -35,6 +38,9 @@ function compileRule(r: wire.L7RouteRule, c: CompileContext): Omit<CompiledRule,
     const share = m.denominator === 0 ? 1 : m.numerator / m.denominator;
     return [{ backend: compileBackend(m.backend, c), share }];
   });
+  const path = r.filters?.rewrite?.path;
+  const change = path?.change === 'regex' ? path.regex : undefined;
+  const rewritePath = change && c.faults.rewrite(change.pattern, change.substitution);
   const origins = (r.filters?.cors?.originMatches ?? []).map((m) => valueTest(m, c.faults));
   return {
     route: r.route,
@@ -49,7 +55,9 @@ function compileRule(r: wire.L7RouteRule, c: CompileContext): Omit<CompiledRule,
     fault: r.fault ?? undefined,
     direct: r.direct ?? undefined,
     session: r.session ?? undefined,
-    broken: r.broken,
+    rewritePath: rewritePath || undefined,
+    // A path that is not changed as its author said is another one.
+    broken: r.broken || (!!change && !rewritePath),
   };
 }
 
