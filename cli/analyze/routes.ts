@@ -1,4 +1,5 @@
 // Gateway API routes: parents and backends that exist, expressions that can be read, a waypoint to do it. Pure.
+import { linearRegex } from '../../core/base/index.ts';
 import type { KubeObject } from '../../core/kube/index.ts';
 import { field, list, text } from '../../istiod-lite/index.ts';
 import { namespaceOf, type Path, type Say, type Snapshot } from './snapshot.ts';
@@ -65,12 +66,8 @@ function checkBackend(s: Snapshot, o: KubeObject, b: unknown, path: Path, say: S
 
 /** What is wrong with a regular expression, if it cannot be read. */
 export function regexFault(text: string): string | undefined {
-  try {
-    new RegExp(text, 'u').test('');
-    return undefined;
-  } catch (error) {
-    return error instanceof Error ? error.message : 'unreadable';
-  }
+  const made = linearRegex(text);
+  return typeof made === 'function' ? undefined : made.refused;
 }
 
 function checkExpressions(o: KubeObject, rule: unknown, at: Path, say: Say): void {

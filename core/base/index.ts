@@ -28,6 +28,8 @@ export { PairCache } from './pair-cache.ts';
 export * as proxyHeader from './proxy-header.ts';
 export { type Log, type LogFields, silentLog } from './log.ts';
 export { type Random, seededRandom, weightedPick } from './random.ts';
+export { type LinearRegex, linearRegex } from './regex.ts';
+export { type RegexRewrite, regexRewrite } from './regex-rewrite.ts';
 export { bad, type Fault, ok, printFaults, type Result } from './result.ts';
 export * as shape from './shape.ts';
 export { newTraceparent, traceIdOf } from './trace-context.ts';

@@ -372,7 +372,7 @@ describe('routes', () => {
     });
   });
 
-  test('status: a backend that is not there, a parent that is not there', () => {
+  test('K9 L23 status: a backend that is not there, an expression that cannot be read, a parent that is not there', () => {
     const conditions = (r: KubeObject): Record<string, string> => {
       const w = world(enrolled, service('web'), ...up, r);
       const facts = [...w.gateways.routes.values()][0];
@@ -389,6 +389,11 @@ describe('routes', () => {
       ResolvedRefs: 'False BackendNotFound',
       ResolvedWaypoints: 'True ResolvedWaypoints',
     });
+    // K9 L23: an expression that cannot be read.
+    const path = { type: 'RegularExpression', value: '/re(' };
+    const odd = route('r', [{ matches: [{ path }, { method: 'GET' }], backendRefs }], 1);
+    assert.equal(conditions(odd)['ResolvedRefs'], 'False UnsupportedValue');
+    assert.deepEqual(table(odd), ['PREFIX  GET → shop/r']);
     const lost = { parentRefs: [{ group: '', kind: 'Service', name: 'gone' }] };
     assert.equal(
       conditions(route('r', [{ backendRefs }], 1, lost))['Accepted'],

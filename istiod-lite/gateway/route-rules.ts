@@ -7,6 +7,7 @@ import { parseDuration } from '../../core/runtime/index.ts';
 import { field, list, text, texts } from '../cluster/index.ts';
 import type { World } from './binding.ts';
 import { readBackend } from './backends.ts';
+import { matchFault } from './expressions.ts';
 import { number, type RouteFacts } from './objects.ts';
 
 export type RuleNotes = { reason: string; message: string }[];
@@ -240,6 +241,11 @@ export function readRule(
 ): Draft<wire.L7RouteRule> {
   const { filters, broken } = readFilters(world, route, field(rule, 'filters'), notes);
   const to = readBackends(world, route, rule, notes);
+  for (const m of matchesOf(route, rule)) {
+    const fault = matchFault(m);
+    // Such a match never matches: left out, another rule decides.
+    if (fault !== undefined) notes.push({ reason: 'UnsupportedValue', message: fault });
+  }
   const retry = retryOf(field(rule, 'retry'));
   const session = sessionOf(route, field(rule, 'sessionPersistence'), index);
   return {
@@ -269,6 +275,7 @@ export function routeTable(world: World, routes: readonly RouteFacts[]): Draft<w
     for (const [index, rule] of route.rules.entries()) {
       const at = rules.push(readRule(world, route, rule, index, [])) - 1;
       for (const match of matchesOf(route, rule)) {
+        if (matchFault(match) !== undefined) continue;
         ranked.push({ match, rule: at, rank: rankOf(match) });
       }
     }

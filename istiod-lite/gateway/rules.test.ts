@@ -565,6 +565,37 @@ describe('VirtualService (waypoint-l7.md 5.5)', () => {
     );
   });
 
+  test('L23 K9 expressions that cannot be read: the match left out, a rewrite answers 500, all told', () => {
+    const w = world(
+      vs('a', [
+        { match: [{ uri: { regex: '(a)\\1' } }, { uri: { exact: '/x' } }], route: [to('web')] },
+        { match: [{ headers: { a: { regex: '(' } } }], route: [to('v2')] },
+        { rewrite: { uriRegexRewrite: { match: 'a', rewrite: '\\1' } }, route: [to('web')] },
+        {
+          corsPolicy: { allowOrigins: [{ regex: '[' }, { exact: 'https://a' }] },
+          route: [to('web')],
+        },
+      ]),
+    );
+    assert.deepEqual(
+      entriesOf(w).map((e) => e.match?.path),
+      ['/x', '', ''],
+    );
+    const [, rewritten, cors] = rulesOf(w);
+    assert.equal(rewritten?.broken, true);
+    assert.deepEqual(cors?.filters?.cors?.originMatches, [{ name: '', value: 'https://a' }]);
+    const v = w.gateways.virtualServices.get('shop/a');
+    const told = JSON.stringify(v && virtualServiceStatus(w, v, 'now'));
+    for (const part of [
+      /missing \)/,
+      /uriRegexRewrite/,
+      /match is left out/,
+      /origin is left out/,
+    ]) {
+      assert.match(told, part);
+    }
+  });
+
   test('sourceLabels: the pods that have them now', () => {
     const pod = object('Pod', 'p', { spec: {}, status: {} }, { labels: { app: 'curl' } });
     const w = world(

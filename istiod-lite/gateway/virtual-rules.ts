@@ -14,6 +14,7 @@ import { entryServices } from './entry-services.ts';
 import { each, fullHost, ms, unknownFields, whole } from './hosts.ts';
 import type { RuleFacts } from './objects.ts';
 import type { OwnedRule, Tell } from './delegates.ts';
+import { expressionFault, matchFault, rewriteFault } from './expressions.ts';
 
 export interface RuleContext {
   readonly world: World;
@@ -115,7 +116,7 @@ function matchOf(c: RuleContext, m: unknown): Draft<wire.L7RouteMatch> | undefin
   };
   const [authority, scheme, methodMatch] = [part('authority'), part('scheme'), part('method')];
   const labels = field(m, 'sourceLabels');
-  return {
+  const made: Draft<wire.L7RouteMatch> = {
     ...uri(field(m, 'uri')),
     headers: valueMatches(field(m, 'headers'), true),
     withoutHeaders: valueMatches(field(m, 'withoutHeaders'), true),
@@ -127,6 +128,10 @@ function matchOf(c: RuleContext, m: unknown): Draft<wire.L7RouteMatch> | undefin
     ...(labels !== undefined && { bySource: true, sources: sources(c.world, labels) }),
     sourceNamespace: text(field(m, 'sourceNamespace')),
   };
+  const fault = matchFault(made);
+  if (fault === undefined) return made;
+  note(c, 'UnsupportedValue', `${fault}: the match is left out`);
+  return undefined;
 }
 
 function headerChange(v: unknown): Draft<wire.L7HeaderChange> | undefined {
@@ -263,12 +268,18 @@ function retriesOf(h: unknown): Draft<wire.L7RetryPolicy> | undefined {
   };
 }
 
-function corsOf(h: unknown): Draft<wire.L7Cors> | undefined {
+function corsOf(rule: RuleContext, h: unknown): Draft<wire.L7Cors> | undefined {
   const c = field(h, 'corsPolicy');
   if (c === undefined) return undefined;
   const old = texts(field(c, 'allowOrigin')).map((value) => ({ value, present: value === '*' }));
+  const origins = each(c, 'allowOrigins').map((o) => valueMatch('', o));
+  const known = origins.filter((o) => {
+    const fault = o.regex ? expressionFault(o.value ?? '') : undefined;
+    if (fault !== undefined) note(rule, 'UnsupportedValue', `${fault}: the origin is left out`);
+    return fault === undefined;
+  });
   return {
-    originMatches: [...each(c, 'allowOrigins').map((o) => valueMatch('', o)), ...old],
+    originMatches: [...known, ...old],
     credentials: field(c, 'allowCredentials') === true,
     methods: [...texts(field(c, 'allowMethods'))],
     headers: [...texts(field(c, 'allowHeaders'))],
@@ -304,12 +315,16 @@ function redirectOf(h: unknown, kind: number, port: number): Draft<wire.L7Redire
   };
 }
 
+const regexRewriteOf = (h: unknown): readonly [string, string] => {
+  const r = field(h, 'rewrite', 'uriRegexRewrite');
+  return [text(field(r, 'match')), text(field(r, 'rewrite'))];
+};
+
 function rewriteOf(h: unknown, kind: number): Draft<wire.L7Rewrite> | undefined {
   const r = field(h, 'rewrite');
   if (r === undefined) return undefined;
   const to = text(field(r, 'uri'));
-  const pattern = text(field(r, 'uriRegexRewrite', 'match'));
-  const substitution = text(field(r, 'uriRegexRewrite', 'rewrite'));
+  const [pattern, substitution] = regexRewriteOf(h);
   return {
     hostname: text(field(r, 'authority')),
     ...(to !== '' && { path: pathChange(to, kind) }),
@@ -331,6 +346,9 @@ function directOf(h: unknown): Draft<wire.L7DirectResponse> | undefined {
 /** What would change an answer if it were left out makes the rule answer 500. */
 function brokenParts(h: unknown): string[] {
   const out = unknownFields(h, knownRule);
+  const [pattern, by] = regexRewriteOf(h);
+  const fault = rewriteFault(pattern, by);
+  if (fault !== undefined) out.push(`rewrite.uriRegexRewrite (${fault})`);
   const bytes = text(field(h, 'directResponse', 'body', 'bytes'));
   if (!isUtf8(Buffer.from(bytes, 'base64'))) {
     out.push('directResponse.body.bytes, which is no text in UTF-8,');
@@ -354,7 +372,7 @@ export function httpEntries(
     note(c, 'UnsupportedValue', `http[${index}].${name} is not supported: the rule answers 500`);
   }
   const route = list(field(h, 'route'));
-  const [retry, fault, cors] = [retriesOf(h), faultOf(h), corsOf(h)];
+  const [retry, fault, cors] = [retriesOf(h), faultOf(h), corsOf(c, h)];
   const direct = directOf(h);
   const base: Draft<wire.L7RouteRule> = {
     route: `${v.namespace}/${v.name}`,

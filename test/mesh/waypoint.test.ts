@@ -307,15 +307,14 @@ describe('routes', () => {
       { regex: { pattern: '^/(.*)/(.*)', substitution: '/\\2/\\1' } },
       '/x/old?q=1',
     ],
-    ['an expression that is none', { regex: { pattern: '(', substitution: 'x' } }, ''],
   ];
   for (const [name, path, wanted] of rewrites) {
     test(`a rewrite as it comes over the wire, ${name}: ${wanted}`, async () => {
       const port = rule({ backends: [to('web')], filters: { rewrite: { path } } });
       const entries = [{ match: { pathKind: L7PathKind.PREFIX, path: '/old' }, rule: 0 }];
       const text = await ask({ ...port, routes: { ...port.routes, entries } }, get('/old/x?q=1'));
-      assert.equal(status(text), wanted === '' ? 500 : 200);
-      if (wanted !== '') assert.equal(seen.at(-1)?.url, wanted);
+      assert.equal(status(text), 200);
+      assert.equal(seen.at(-1)?.url, wanted);
     });
   }
 

@@ -1,8 +1,12 @@
 // What could not be read of one resource, gathered while it is compiled.
+import {
+  type LinearRegex,
+  linearRegex,
+  type RegexRewrite,
+  regexRewrite,
+} from '../../core/base/index.ts';
 import type { NamespacedHost } from '../../core/model/index.ts';
 import type { Cluster } from './cluster.ts';
-import { type LinearRegex, linearRegex } from '../http/regex.ts';
-import { type Rewrite, regexRewrite } from '../http/regex-rewrite.ts';
 
 export class Faults {
   readonly all: string[] = [];
@@ -18,7 +22,7 @@ export class Faults {
     return () => false;
   }
 
-  rewrite(pattern: string, substitution: string): Rewrite | undefined {
+  rewrite(pattern: string, substitution: string): RegexRewrite | undefined {
     const made = regexRewrite(pattern, substitution);
     if (typeof made === 'function') return made;
     this.add(`rewrite by ${JSON.stringify(pattern.slice(0, 80))}: ${made.refused}`);

@@ -1,8 +1,8 @@
 // Rules of a port as received → what a request that meets one is done with.
+import type { RegexRewrite } from '../../core/base/index.ts';
 import { L7PathKind } from '../../core/proto/index.ts';
 import type * as wire from '../../core/proto/index.ts';
 import type { RequestHead } from '../http/exchange.ts';
-import type { Rewrite } from '../http/regex-rewrite.ts';
 import { type Backend, compileBackend } from './backend.ts';
 import type { CompileContext } from './faults.ts';
 import { type Caller, compileEntry, Matcher, type Meter, valueTest } from './match.ts';
@@ -21,7 +21,7 @@ export interface CompiledRule {
   readonly fault: wire.L7Fault | undefined;
   readonly direct: wire.L7DirectResponse | undefined;
   /** Instead of the filter's own change of the path, where it is by a regular expression. */
-  readonly rewritePath: Rewrite | undefined;
+  readonly rewritePath: RegexRewrite | undefined;
   readonly session: wire.L7Session | undefined;
   readonly broken: boolean;
   /** The prefix of the match that hit, for ReplacePrefixMatch; rules with such a filter have one match. */
@@ -55,9 +55,8 @@ function compileRule(r: wire.L7RouteRule, c: CompileContext): Omit<CompiledRule,
     fault: r.fault ?? undefined,
     direct: r.direct ?? undefined,
     session: r.session ?? undefined,
-    rewritePath: rewritePath || undefined,
-    // A path that is not changed as its author said is another one.
-    broken: r.broken || (!!change && !rewritePath),
+    rewritePath: rewritePath ?? undefined,
+    broken: r.broken,
   };
 }
 

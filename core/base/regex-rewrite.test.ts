@@ -76,7 +76,7 @@ describe('refused', () => {
 });
 
 test('L23 what explodes elsewhere is linear; what is not is given up, in bounded time', () => {
-  const text = 'a'.repeat(60_000);
+  const text = 'a'.repeat(5_000);
   const linear = regexRewrite('(a*)*b', 'x');
   assert.ok(typeof linear === 'function' && linear(text) === text);
   // Each occurrence is known to be one letter only at the end of the text.

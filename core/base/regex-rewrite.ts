@@ -4,7 +4,7 @@
 import { code, type Node, parseRegex, Refused } from './regex-parse.ts';
 
 /** `undefined` = it would take too long. */
-export type Rewrite = (text: string) => string | undefined;
+export type RegexRewrite = (text: string) => string | undefined;
 
 interface State {
   readonly test?: (c: number) => boolean;
@@ -189,7 +189,7 @@ function replaceAll(machine: Machine, chars: readonly string[], parts: readonly 
 export function regexRewrite(
   pattern: string,
   substitution: string,
-): Rewrite | { readonly refused: string } {
+): RegexRewrite | { readonly refused: string } {
   try {
     const { node, groups } = parseRegex(pattern);
     const builder = new Builder();
