@@ -16,7 +16,7 @@ import { ClusterState, type Kind, nothingTouched } from '../../istiod-lite/clust
 import { type GatewayKind, GatewayState, serviceConfigs } from '../../istiod-lite/gateway/index.ts';
 import { claimBlock } from '../kit/addresses.ts';
 import { eventually } from '../kit/eventually.ts';
-import { testService, testWorkload } from '../kit/mesh.ts';
+import { startMesh, type TestMesh, testService, testWorkload } from '../kit/mesh.ts';
 import { startTestWaypoint, type TestWaypoint } from '../kit/waypoint.ts';
 
 const at = await claimBlock();
@@ -53,6 +53,12 @@ interface Seen {
   /** Of the connection, at the waypoint. */
   readonly port: number | undefined;
 }
+const served = new Map([
+  [
+    namespacedHost('shop', serverName),
+    new Map(Object.values(all).map(([port, target]) => [port, target])),
+  ],
+]);
 const stops: (() => void)[] = [];
 let w: TestWaypoint;
 let secrets: KubeObject[] = [];
@@ -229,7 +235,6 @@ before(async () => {
   for (const pod of Object.keys(pods) as Pod[]) {
     await startPod(pod, { cert: made.chainPem, key: made.keyPem }, made.rootPem);
   }
-  const mapped = new Map(Object.values(all).map(([port, target]) => [port, target]));
   w.feed.apply({
     services: [
       {
@@ -244,7 +249,7 @@ before(async () => {
     workloads: Object.entries(pods).map(([name, ip]) =>
       testWorkload(name, ip, {
         protocol: 'TCP',
-        services: new Map([[namespacedHost('shop', serverName), mapped]]),
+        services: served,
       }),
     ),
   });
@@ -331,6 +336,42 @@ describe('M13 destination settings', () => {
   }
 });
 
+describe('M13 in the tunnel of a captured pod', () => {
+  let mesh: TestMesh;
+  const server = testWorkload('web-v1', pods['web-v1'], { protocol: 'TCP', services: served });
+  const captured = (protocol: 'HBONE' | 'TCP') =>
+    w.feed.apply({ workloads: [{ ...server, protocol }] });
+  before(async () => {
+    mesh = await startMesh({ ca: w.ca });
+    await mesh.enrol({ ...server, protocol: 'HBONE' });
+    captured('HBONE');
+  });
+  after(async () => {
+    captured('TCP');
+    await mesh.stop();
+  });
+  const rows: readonly (readonly [string, Port, object])[] = [
+    ['TLS', 'tls', simpleTls],
+    ['PROXY header', 'proxy', { proxyProtocol: { version: 'V2' } }],
+    ['PROXY header with TLS', 'proxyTls', { proxyProtocol: {}, ...simpleTls }],
+  ];
+  for (const [name, port, policy] of rows) {
+    test(`M13 ${name}`, async () => {
+      configure(
+        rule({ portLevelSettings: [{ port: { number: all[port][0] }, ...policy }] }, [
+          subset('v1', policy),
+        ]),
+        virtual([{ route: [{ destination: { host: 'web', subset: 'v1' } }] }]),
+      );
+      const { status, seen } = await ask(port);
+      assert.deepEqual([status, seen.pod], [200, 'web-v1']);
+      assert.equal(seen.before === '', port === 'tls');
+      const { body } = await mesh.get('/ambient/connections?live');
+      assert.match(body, new RegExp(`:${all[port][1]}`), 'through the node proxy');
+    });
+  }
+});
+
 describe('M14 routes to a subset', () => {
   const both = rule(undefined, [
     subset('v1'),
@@ -364,6 +405,18 @@ describe('M14 routes to a subset', () => {
     }
     for (let i = 0; i < 40; i++) seen.add((await ask()).seen.pod);
     assert.deepEqual([...seen].toSorted(), ['web-v1', 'web-v2']);
+  });
+
+  test('M14 the same by a delegate', async () => {
+    const match = [{ headers: { 'end-user': { exact: 'anna' } } }];
+    const delegate = object('VirtualService', 'team', {
+      spec: { http: [{ match, route: [to('v2')] }, { route: [to('v1')] }] },
+    });
+    configure(both, virtual([{ delegate: { name: 'team' } }]), delegate);
+    assert.equal((await ask('http', 'end-user: anna\r\n')).seen.pod, 'web-v2');
+    assert.equal((await ask()).seen.pod, 'web-v1');
+    configure(both, virtual([{ delegate: { name: 'nobody' } }, { route: [to('v1')] }]));
+    assert.equal((await ask()).status, 500);
   });
 
   test('M14 a subset that is not defined: 503', async () => {
