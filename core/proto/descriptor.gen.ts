@@ -2152,6 +2152,11 @@ export const descriptor = {
           "workloads": {
            "type": "bool",
            "id": 21
+          },
+          "defaultRetry": {
+           "type": "RetryPolicy",
+           "id": 22,
+           "protoName": "default_retry"
           }
          },
          "reserved": [

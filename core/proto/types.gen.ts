@@ -739,6 +739,7 @@ export interface L7ServiceConfig {
   plugins: L7Plugin[];
   listeners: L7Listener[];
   workloads: boolean;
+  defaultRetry?: L7RetryPolicy | null;
 }
 
 /** ambientlite.waypoint.v1.Plugin */

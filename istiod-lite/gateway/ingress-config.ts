@@ -18,6 +18,7 @@ import {
 import { gatewayController, specOfController } from './names.ts';
 import type { GatewayFacts, SecretFacts } from './objects.ts';
 import { routeTable } from './route-rules.ts';
+import { meshRetries } from './retries.ts';
 import { securityFor } from './security.ts';
 import type { NamedConfig } from './service-config.ts';
 import { tcpRoute } from './tcp-routes.ts';
@@ -92,6 +93,7 @@ function ingressConfig(world: World, g: GatewayFacts): NamedConfig | undefined {
       listeners,
       clusters: clustersOf(world, backends, g.namespace),
       ...securityFor(world, undefined, key),
+      ...meshRetries(world),
     },
   };
 }

@@ -1,5 +1,5 @@
 // The mesh's own configuration, ConfigMap `istio` in the control plane's namespace, key `mesh`: what of it is read
-// here (waypoint-l7.md 6.7, 6.9). A text that cannot be read changes nothing, and is told.
+// here (waypoint-l7.md 5.6, 6.7, 6.9). A text that cannot be read changes nothing, and is told.
 import { parse } from 'yaml';
 import type { KubeObject } from '../../core/kube/index.ts';
 import type * as wire from '../../core/proto/index.ts';
@@ -22,6 +22,8 @@ export interface MeshConfigFacts {
   readonly providers: ReadonlyMap<string, ProviderFacts>;
   /** Absent = BASE. */
   readonly normalization?: string | undefined;
+  /** `defaultHttpRetryPolicy`, as it is written. */
+  readonly retries?: unknown;
   readonly fault?: string | undefined;
 }
 
@@ -109,10 +111,11 @@ export function readMeshConfig(o: KubeObject, before: MeshConfigFacts): MeshConf
     const twice = providers.has(p.name) ? { fault: 'its name is given twice' } : {};
     providers.set(p.name, { ...p, ...twice });
   }
+  const retries = field(mesh, 'defaultHttpRetryPolicy');
   const mode = text(field(mesh, 'pathNormalization', 'normalization'));
   if (mode !== '' && !modes.includes(mode)) {
     const fault = `pathNormalization "${mode.slice(0, 60)}" is not known`;
-    return { providers, normalization: before.normalization, fault };
+    return { providers, normalization: before.normalization, retries, fault };
   }
-  return { providers, normalization: mode === '' ? undefined : mode };
+  return { providers, normalization: mode === '' ? undefined : mode, retries };
 }

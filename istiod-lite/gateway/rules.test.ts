@@ -457,6 +457,24 @@ describe('VirtualService (waypoint-l7.md 5.5)', () => {
     assert.equal(rules[0]?.broken, true);
   });
 
+  test('the mesh’s retries, for rules that say nothing of them', () => {
+    const mesh = (policy: string): KubeObject => ({
+      kind: 'MeshConfig',
+      metadata: { name: 'istio', namespace: 'istio-system' },
+      data: { mesh: `defaultHttpRetryPolicy: ${policy}` },
+    });
+    const given = configOf(world(mesh('{attempts: 4, retryOn: "5xx,409", backoff: 50ms}')));
+    assert.deepEqual(given?.defaultRetry, {
+      attempts: 4,
+      codes: [409],
+      backoffMs: 50,
+      on: ['5xx', 'retriable-status-codes'],
+      sameHost: false,
+    });
+    assert.equal(configOf(world(mesh('{attempts: 0}')))?.defaultRetry?.attempts, 0);
+    assert.equal(configOf(world())?.defaultRetry, undefined);
+  });
+
   test('a rewrite by a regular expression', () => {
     const uriRegexRewrite = { match: '/(.*)/old', rewrite: '/new/\\1' };
     const w = world(vs('a', [{ route: [to('web')], rewrite: { uriRegexRewrite } }]));

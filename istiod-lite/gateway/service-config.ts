@@ -12,6 +12,7 @@ import { entryServices } from './entry-services.ts';
 import { ingressConfigs } from './ingress-config.ts';
 import { meshController } from './names.ts';
 import type { GatewayFacts } from './objects.ts';
+import { meshRetries } from './retries.ts';
 import { routeTable } from './route-rules.ts';
 import { securityFor } from './security.ts';
 import { virtualPort } from './virtual-services.ts';
@@ -88,6 +89,7 @@ export function serviceConfig(world: World, s: ServiceFacts, gateway: GatewayFac
       ports,
       clusters: clustersOf(world, destinations(own, ports), gateway.namespace),
       ...securityFor(world, s, key),
+      ...meshRetries(world),
       forwardClientCert: tellsCaller(gateway),
     },
   };
@@ -109,6 +111,7 @@ function workloadsConfig(world: World, g: GatewayFacts): NamedConfig | undefined
       gateway: key,
       workloads: true,
       ...securityFor(world, undefined, key),
+      ...meshRetries(world),
       forwardClientCert: tellsCaller(g),
     },
   };

@@ -13,6 +13,7 @@ import { subsetKnown } from './destination-rules.ts';
 import { entryServices } from './entry-services.ts';
 import { each, fullHost, ms, unknownFields, whole } from './hosts.ts';
 import type { RuleFacts } from './objects.ts';
+import { retriesOf } from './retries.ts';
 import type { OwnedRule, Tell } from './delegates.ts';
 import { expressionFault, matchFault, rewriteFault } from './expressions.ts';
 
@@ -248,26 +249,6 @@ function faultOf(h: unknown): Draft<wire.L7Fault> | undefined {
   };
 }
 
-function retriesOf(h: unknown): Draft<wire.L7RetryPolicy> | undefined {
-  const r = field(h, 'retries');
-  if (r === undefined) return undefined;
-  const given = field(r, 'attempts');
-  const names = text(field(r, 'retryOn'))
-    .split(',')
-    .map((s) => s.trim())
-    .filter((s) => s !== '');
-  const codes = names.filter((n) => /^\d{3}$/.test(n)).map(Number);
-  const on = names.filter((n) => !/^\d+$/.test(n));
-  const standard = ['connect-failure', 'refused-stream', 'unavailable', 'cancelled'];
-  return {
-    attempts: typeof given === 'number' ? Math.min(whole(given), 10) : 2,
-    codes,
-    backoffMs: ms(field(r, 'backoff')),
-    on: on.length > 0 || codes.length > 0 ? [...on, 'retriable-status-codes'] : standard,
-    sameHost: field(r, 'retryIgnorePreviousHosts') === false,
-  };
-}
-
 function corsOf(rule: RuleContext, h: unknown): Draft<wire.L7Cors> | undefined {
   const c = field(h, 'corsPolicy');
   if (c === undefined) return undefined;
@@ -372,7 +353,7 @@ export function httpEntries(
     note(c, 'UnsupportedValue', `http[${index}].${name} is not supported: the rule answers 500`);
   }
   const route = list(field(h, 'route'));
-  const [retry, fault, cors] = [retriesOf(h), faultOf(h), corsOf(c, h)];
+  const [retry, fault, cors] = [retriesOf(field(h, 'retries')), faultOf(h), corsOf(c, h)];
   const direct = directOf(h);
   const base: Draft<wire.L7RouteRule> = {
     route: `${v.namespace}/${v.name}`,

@@ -216,6 +216,23 @@ describe('an endpoint that answers 503', () => {
   });
 });
 
+test('the mesh’s own retries hold where no rule says anything of them, and no rule is needed', async () => {
+  let tries = 0;
+  const [flaky] = await apps(
+    (_req, res) => void res.writeHead(++tries % 3 === 0 ? 200 : 500).end(),
+  );
+  assert.ok(flaky);
+  w.service('flaky', vip(91), 80, [flaky]);
+  const policy = { attempts: 2, on: ['5xx'], sameHost: true, backoffMs: 1 };
+  w.configure('flaky', { ports: [plain], defaultRetry: policy });
+  assert.deepEqual([status(await ask(91)), tries], [200, 3]);
+  const own = rule({ backends: [to('flaky')], retry: { attempts: 0 } });
+  w.configure('flaky', { ports: [own], defaultRetry: policy });
+  assert.deepEqual([status(await ask(91)), tries], [500, 4]);
+  w.configure('flaky', { ports: [plain], defaultRetry: { ...policy, attempts: 0 } });
+  assert.deepEqual([status(await ask(91)), tries], [500, 5]);
+});
+
 describe('circuit breakers', () => {
   const waiting: http.ServerResponse[] = [];
   before(async () => {

@@ -72,7 +72,7 @@ async function tryAll(
   body: RequestBody,
   limit: Cancellation,
 ): Promise<LocalReply | undefined> {
-  const rules = retryRules(x.rule?.retry);
+  const rules = retryRules(x.rule?.retry ?? x.connection.service.defaultRetry);
   const tried = new Set<WorkloadUid>();
   const breaker = ctx.clusters.breaker(way.cluster);
   let retrying: (() => void) | undefined;

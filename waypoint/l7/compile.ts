@@ -47,6 +47,8 @@ export interface CompiledService {
   /** Absent = nobody else is asked. */
   readonly external: ExternalAccess | undefined;
   readonly clusters: ReadonlyMap<string, Cluster>;
+  /** Where a rule says nothing of retries; absent = the default. */
+  readonly defaultRetry: wire.L7RetryPolicy | undefined;
   readonly forwardClientCert: boolean;
   /** Not one service: whatever is called by a workload's own address. */
   readonly workloads: boolean;
@@ -138,6 +140,7 @@ export function compileService(
     plugins: c.plugins.length === 0 ? undefined : c.plugins.map(pluginSpec),
     external: compileExternal(c.policies, c.providers, context),
     clusters,
+    defaultRetry: c.defaultRetry ?? undefined,
     forwardClientCert: c.forwardClientCert,
     workloads: c.workloads,
     binds: compileListeners(c, context, before?.binds ?? []),
