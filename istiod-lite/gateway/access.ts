@@ -32,6 +32,7 @@ const known = new Set([
   'source.serviceAccount',
   'destination.ip',
   'destination.port',
+  'connection.sni',
   'request.auth.principal',
   'request.auth.audiences',
   'request.auth.presenter',

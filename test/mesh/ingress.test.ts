@@ -593,7 +593,7 @@ describe('COMPLIANCE_POLICY=pqc', () => {
 
 describe('TLS that passes through', () => {
   /** Who answers; empty = nobody. */
-  const ask = (servername: string | undefined): Promise<string> =>
+  const ask = (servername: string | undefined, said = ''): Promise<string> =>
     new Promise((resolve) => {
       let text = '';
       const s = tls.connect({
@@ -602,6 +602,7 @@ describe('TLS that passes through', () => {
         rejectUnauthorized: false,
         ...(servername !== undefined && { servername }),
       });
+      if (said !== '') s.write(said);
       s.on('data', (chunk: Buffer) => (text += chunk.toString()));
       s.on('error', () => {});
       s.on('close', () => resolve(text));
@@ -647,4 +648,41 @@ describe('TLS that passes through', () => {
     test(`TLSRouteSimpleSameNamespace ${name ?? 'no name'}: ${wanted || 'closed'}`, async () =>
       assert.equal(await ask(name), wanted));
   }
+
+  test('M9 connection.sni: of TLS that passes through, and of TLS that is ended', async () => {
+    const sni = (any: string[], listener: Draft<wire.L7Listener>): void =>
+      g.listen([listener], {
+        policies: [
+          {
+            key: 'shop/p',
+            action: L7PolicyAction.ALLOW,
+            rules: [{ when: [{ key: 'connection.sni', values: { any } }] }],
+          },
+        ],
+      });
+    const pass = passing('', 'first', 'one.example.com', 'two.example.com');
+    sni(['one.*'], pass);
+    assert.deepEqual([await ask('one.example.com'), await ask('two.example.com')], ['first', '']);
+    const any = { ...pass, protocol: L7ListenerProtocol.LISTEN_TCP };
+    sni(['two.*'], { ...any, connections: [{ name: 'shop/t', backends: [backend('first')] }] });
+    assert.deepEqual([await ask('one.example.com'), await ask('two.example.com')], ['', 'first']);
+    const pair = await g.ca.signServer({ dns: ['*.example.com'], ips: [], ttlSeconds: 3600 });
+    const ended = {
+      ...httpListener([host('', { direct: { status: 204, body: new Uint8Array() } })]),
+      port: 444,
+      bindPort: 10_444,
+      protocol: L7ListenerProtocol.LISTEN_HTTPS,
+      certificates: pair.chainPem,
+      privateKey: pair.keyPem,
+    };
+    sni(['one.example.com'], ended);
+    const status = (name: string): Promise<string> =>
+      ask(name, 'GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n').then((t) =>
+        t.slice(9, 12),
+      );
+    assert.deepEqual(
+      [await status('one.example.com'), await status('two.example.com')],
+      ['204', '403'],
+    );
+  });
 });

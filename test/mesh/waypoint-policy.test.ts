@@ -4,10 +4,12 @@ import assert from 'node:assert/strict';
 import http from 'node:http';
 import type net from 'node:net';
 import { after, before, describe, test } from 'node:test';
+import tls from 'node:tls';
 import { L7PolicyAction, L7PortProtocol } from '../../core/proto/index.ts';
 import type * as wire from '../../core/proto/index.ts';
 import type { Draft } from '../../core/rpc/index.ts';
 import { claimBlock } from '../kit/addresses.ts';
+import { eventually } from '../kit/eventually.ts';
 import { startTestWaypoint, type TestWaypoint } from '../kit/waypoint.ts';
 
 const at = await claimBlock();
@@ -111,4 +113,73 @@ test('M8 a policy of one service of a shared waypoint leaves the others alone', 
   apply(L7PolicyAction.ALLOW);
   assert.equal(await ask(guarded, 'GET /'), 403);
   assert.equal(await ask(beside, 'GET /'), 200);
+});
+
+describe('connection.sni of TLS that passes through a waypoint', () => {
+  const vip = at(102);
+  let connections = 0;
+  let echo: net.Server;
+  const sni = (action: number, any: string[]): void =>
+    w.configure('secure', {
+      ports: [{ port: 80, protocol: L7PortProtocol.TCP }],
+      policies: [
+        { key: 'shop/p', action, rules: [{ when: [{ key: 'connection.sni', values: { any } }] }] },
+      ],
+    });
+  before(async () => {
+    const pair = await w.ca.signServer({ dns: ['a.example.com'], ips: [], ttlSeconds: 3600 });
+    const server = tls.createServer({ cert: pair.chainPem, key: pair.keyPem });
+    server.on('secureConnection', (s) => s.on('error', () => {}).end('hello'));
+    server.on('tlsClientError', () => {});
+    server.on('connection', () => connections++);
+    echo = server;
+    await new Promise<void>((resolve) => echo.listen(0, at(11), resolve));
+    w.service('secure', vip, 80, [`${at(11)}:${(echo.address() as net.AddressInfo).port}`]);
+  });
+  after(() => void echo.close());
+
+  async function shake(servername?: string): Promise<string> {
+    connections = 0;
+    const stream = await w.connect(`${vip}:80`);
+    const name = servername === undefined ? {} : { servername };
+    const s = tls.connect({ socket: stream, rejectUnauthorized: false, ...name });
+    s.on('error', () => {});
+    let text = '';
+    s.on('data', (b: Buffer) => (text += b.toString()));
+    await new Promise((resolve) => {
+      for (const one of [s, stream])
+        for (const end of ['end', 'close', 'error']) one.once(end, resolve);
+    });
+    s.destroy();
+    stream.destroy();
+    return text;
+  }
+  const rows: readonly (readonly [string | undefined, boolean])[] = [
+    ['a.example.com', true],
+    ['A.Example.com', true],
+    ['b.example.org', false],
+    [undefined, false],
+  ];
+  for (const [name, matches] of rows) {
+    test(`M10 ${name ?? 'no name'}: ${matches ? 'yes' : 'no'}`, async () => {
+      sni(L7PolicyAction.ALLOW, ['*.example.com']);
+      assert.equal(await shake(name), matches ? 'hello' : '');
+      assert.equal(connections, matches ? 1 : 0);
+      sni(L7PolicyAction.DENY, ['*.example.com']);
+      assert.equal(await shake(name), matches ? '' : 'hello');
+      assert.equal(connections, matches ? 0 : 1);
+    });
+  }
+
+  test('a hello that cannot be read is no way around a DENY; what is no TLS has no name', async () => {
+    sni(L7PolicyAction.DENY, ['*.example.com']);
+    connections = 0;
+    const long = Buffer.from([22, 3, 1, 0, 4, 1, 0, 0x50, 0]).toString('latin1');
+    assert.equal(await w.exchange(`${vip}:80`, `${long}${'x'.repeat(40)}`), '');
+    assert.equal(connections, 0);
+    const stream = await w.connect(`${vip}:80`);
+    stream.write('plain');
+    await eventually(() => connections === 1, 'it goes through');
+    stream.destroy();
+  });
 });

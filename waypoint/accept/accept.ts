@@ -27,7 +27,7 @@ import type { Http2 } from '../http/serve-h2.ts';
 import { carryOpaque, openOpaque } from '../tcp.ts';
 import { TunnelSocket } from '../tunnel-socket.ts';
 import { type CompiledTcp, tcpByName } from '../l7/tcp-routes.ts';
-import { peek, peekServerName, serverNameMs } from './peek.ts';
+import { peek, peekServerName, serverNameMs, unknown } from './peek.ts';
 import { tunnelWindow } from '../limits.ts';
 import { type AcceptPlan, planAccept } from './plan.ts';
 
@@ -191,7 +191,19 @@ export class Accept {
     else if (found === 'http1') this.#http1.serve(stream, connection);
     else if (found === 'gone') stream.destroy();
     else {
-      if (goesByName(connection)) serverName = await peekServerName(stream, serverNameMs, clock);
+      if (goesByName(connection)) {
+        const name = await peekServerName(stream, serverNameMs, clock);
+        if (name === unknown && mustBeKnown(connection)) {
+          this.#ctx.reports.refusedTunnel(
+            client,
+            secured.peer.id,
+            incoming.authority,
+            'TLS_HANDSHAKE',
+          );
+          return void stream.destroy();
+        }
+        serverName = name === unknown ? '' : name;
+      }
       const opened = await openOpaque(this.#ctx, connection, routeOf(connection));
       if (opened instanceof MeshError) return void stream.destroy(opened);
       await carryOpaque(this.#ctx, connection, stream, opened);
@@ -199,9 +211,12 @@ export class Accept {
   }
 }
 
+/** A policy, or a name that is to be resolved, is not gone around by a hello that nobody here can read. */
+const mustBeKnown = ({ port, service }: L7Connection): boolean =>
+  port.cluster.wildcard !== undefined || service.access.bySni;
+
 /** Whether the server name that a caller sends must be known before its bytes go anywhere. */
-const goesByName = ({ port }: L7Connection): boolean =>
-  port.tls.length > 0 || port.cluster.wildcard !== undefined;
+const goesByName = (c: L7Connection): boolean => c.port.tls.length > 0 || mustBeKnown(c);
 
 const routeOf = ({ port, serverName = '' }: L7Connection): CompiledTcp | 'none' | undefined =>
   port.tls.length > 0 ? tcpByName(port.tls, serverName) : port.tcp;

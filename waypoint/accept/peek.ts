@@ -2,10 +2,12 @@
 import type { Duplex } from 'node:stream';
 import type { Clock } from '../../core/base/index.ts';
 import { detect } from './detect.ts';
-import { serverName } from './sni.ts';
+import { handshakeRecord, serverName } from './sni.ts';
 
 /** How long a TLS client may take to say whom it means. */
 export const serverNameMs = 10_000;
+/** The name of a server that nobody could learn. */
+export const unknown = Symbol('unknown');
 const maxPeek = 16 * 1024;
 /** A hello in many records has their headers, too. */
 const maxHello = 32 * 1024;
@@ -78,17 +80,25 @@ export function peek(
   });
 }
 
-/** The server name of a TLS client, empty where it sends none within `ms` or does not speak TLS. */
-export function peekServerName(stream: Duplex, ms: number, clock: Clock): Promise<string> {
-  return look(stream, clock, {
+/**
+ * The server name of a TLS client, empty where it sends none or does not speak TLS; `unknown` = nothing came within `ms`, or
+ * a hello that cannot be read: it may still mean anybody.
+ */
+export function peekServerName(
+  stream: Duplex,
+  ms: number,
+  clock: Clock,
+): Promise<string | typeof unknown> {
+  return look<string | typeof unknown>(stream, clock, {
     found: (bytes) => {
       const said = serverName(bytes);
       if (said.state === 'more') return undefined;
-      return said.state === 'hello' ? said.name : '';
+      if (said.state === 'hello') return said.name;
+      return bytes[0] === handshakeRecord ? unknown : '';
     },
     most: maxHello,
-    otherwise: () => '',
+    otherwise: (bytes) => (bytes > maxHello ? unknown : ''),
     gone: '',
-    late: { ms, found: '' },
+    late: { ms, found: unknown },
   });
 }

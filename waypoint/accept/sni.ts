@@ -8,7 +8,7 @@ export type ServerName =
   /** In lower case, without final dot; empty = none was sent. */
   | { readonly state: 'hello'; readonly name: string };
 
-const handshakeRecord = 22;
+export const handshakeRecord = 22;
 const clientHello = 1;
 const serverNameExtension = 0;
 /** Bytes of one hello; those of today's clients have below 2 KiB. */

@@ -9,6 +9,7 @@ export function connectionFacts(c: L7Connection): AccessFacts {
     sourceIp: c.source.ip,
     destinationIp: c.target.ip,
     destinationPort: c.target.port,
+    serverName: c.serverName,
   };
 }
 

@@ -15,7 +15,7 @@ import {
 import { resetStream } from '../../core/hbone/index.ts';
 import { bestHost } from '../../core/model/index.ts';
 import { listen, type Listener, remoteOf } from '../../core/runtime/index.ts';
-import { peek, peekServerName, serverNameMs } from '../accept/peek.ts';
+import { peek, peekServerName, serverNameMs, unknown } from '../accept/peek.ts';
 import type { WaypointContext } from '../context.ts';
 import type { L7Connection } from '../http/exchange.ts';
 import type { Http1 } from '../http/serve-h1.ts';
@@ -149,7 +149,7 @@ export class Ingress {
         return this.#http(socket, client, connection);
       }
       case 'https': {
-        const name = await peekServerName(socket, serverNameMs, clock);
+        const name = await this.#serverName(socket, true);
         const listener = bestHost(bind.listeners, name, (l) => l.hostname);
         const o = { clock, hybridOnly: this.#ctx.config.hybridOnly };
         const secured = await acceptEdge(socket, listener?.certificates ?? [], name, o);
@@ -159,34 +159,50 @@ export class Ingress {
         const connection = this.#connection(client, socket, 'https', {
           service: () => this.#own(bind.bindPort)?.service ?? service,
           port: () => fresh()?.port ?? closed(listener.port),
+          serverName: name,
         });
         return this.#http(secured.stream, client, connection);
       }
       case 'tls': {
-        const name = await peekServerName(socket, serverNameMs, clock);
+        const name = await this.#serverName(socket, service.access.bySni);
         const listener = bestHost(bind.listeners, name, (l) => l.hostname);
         const route = tcpByName(listener?.connections ?? [], name);
         const certificates = listener?.certificates ?? [];
-        if (certificates.length === 0) return this.#opaque(client, socket, service, bind, route);
+        const inside = { service, bind, route, serverName: name };
+        if (certificates.length === 0) return this.#opaque(client, socket, inside);
         const o = { clock, hybridOnly: this.#ctx.config.hybridOnly, alpn: [] };
         const { stream } = await acceptEdge(socket, certificates, name, o);
-        return this.#opaque(client, socket, service, bind, route, stream);
+        return this.#opaque(client, socket, inside, stream);
       }
       case 'tcp': {
         const route = tcpByName(
           bind.listeners.flatMap((l) => l.connections),
           '',
         );
-        return this.#opaque(client, socket, service, bind, route);
+        const { bySni } = service.access;
+        const serverName = bySni ? await this.#serverName(socket, true) : undefined;
+        return this.#opaque(client, socket, { service, bind, route, serverName });
       }
     }
+  }
+
+  /** Whom a caller means. What cannot be read is nobody, or where it must be known, no connection. */
+  async #serverName(socket: Socket, needed: boolean): Promise<string> {
+    const name = await peekServerName(socket, serverNameMs, this.#ctx.clock);
+    if (name !== unknown) return name;
+    if (needed) throw new MeshError('TLS_HANDSHAKE', { detail: 'no hello that can be read' });
+    return '';
   }
 
   #connection(
     client: IpPort,
     socket: Socket,
     scheme: 'http' | 'https',
-    now: { readonly service: () => CompiledService; readonly port: () => CompiledPort },
+    now: {
+      readonly service: () => CompiledService;
+      readonly port: () => CompiledPort;
+      readonly serverName?: string | undefined;
+    },
   ): L7Connection {
     const traceparent = newTraceparent(this.#ctx.random);
     const ip = parseIp(socket.localAddress ?? '') ?? client.ip;
@@ -196,6 +212,7 @@ export class Ingress {
       edge: { scheme },
       sourceWorkload: undefined,
       target: { ip, port: now.port().port },
+      serverName: now.serverName,
       get service() {
         return now.service();
       },
@@ -221,16 +238,15 @@ export class Ingress {
   async #opaque(
     client: IpPort,
     socket: Socket,
-    service: CompiledService,
-    bind: CompiledBind,
-    route: CompiledTcp | 'none',
+    o: Own & { readonly route: CompiledTcp | 'none'; readonly serverName: string | undefined },
     near: Duplex = socket,
   ): Promise<void> {
     const connection = this.#connection(client, socket, 'http', {
-      service: () => service,
-      port: () => bind.shared,
+      service: () => o.service,
+      port: () => o.bind.shared,
+      serverName: o.serverName,
     });
-    const opened = await openOpaque(this.#ctx, connection, route);
+    const opened = await openOpaque(this.#ctx, connection, o.route);
     if (opened instanceof MeshError) return resetStream(socket);
     await carryOpaque(this.#ctx, connection, near, opened);
   }

@@ -17,6 +17,8 @@ export interface AccessFacts {
   readonly destinationIp: string;
   /** The service's port. */
   readonly destinationPort: number;
+  /** Of the hello of TLS, in lower case; empty or absent = none. */
+  readonly serverName?: string | undefined;
   readonly http?: {
     readonly method: string;
     /** Normalised, without query. */
@@ -84,6 +86,10 @@ export class AccessView {
 
   get port(): Values {
     return kept(this.#values, 'port', () => one(String(this.#f.destinationPort)));
+  }
+
+  get serverName(): Values {
+    return kept(this.#values, 'server name', () => one(this.#f.serverName || undefined));
   }
 
   get method(): Values {

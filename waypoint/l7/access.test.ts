@@ -37,6 +37,7 @@ const base: AccessFacts = {
   sourceIp: '10.0.0.7',
   destinationIp: '10.1.0.1',
   destinationPort: 80,
+  serverName: 'api.example.com',
   http: {
     method: 'GET',
     path: '/a/b',
@@ -84,11 +85,37 @@ describe('one ALLOW rule', () => {
     ['header, one line denies', when('request.headers[x-t]', [], ['a']), false],
     ['source.namespace', when('source.namespace', ['shop']), true],
     ['destination.port', when('destination.port', ['80']), true],
+    ['connection.sni', when('connection.sni', ['API.example.com']), true],
+    ['connection.sni suffix', when('connection.sni', ['*.example.com']), true],
+    ['another connection.sni', when('connection.sni', ['b.example.com']), false],
+    ['not this connection.sni', when('connection.sni', [], ['*.example.com']), false],
     ['unreadable', { unreadable: true }, false],
   ];
   for (const [name, rule, wanted] of rows) {
     test(name, () => assert.equal(judge([allow(rule)], base), wanted));
   }
+});
+
+describe('connection.sni where there is none', () => {
+  const none: AccessFacts = { ...base, serverName: '' };
+  for (const [what, facts] of [
+    ['in the hello', none],
+    ['that anybody looked for', { ...none, serverName: undefined }],
+  ] as const) {
+    test(`${what}: positive values fail, negative ones succeed`, () => {
+      assert.equal(judge([allow(when('connection.sni', ['*']))], facts), false);
+      assert.equal(judge([allow(when('connection.sni', [], ['a']))], facts), true);
+      assert.equal(judge([deny(when('connection.sni', ['*']))], facts), true);
+    });
+  }
+  test('it is told that the name is needed', () => {
+    const asks = (rules: Rule[]): boolean => {
+      const bytes = encode('ambientlite.waypoint.v1.ServiceConfig', { policies: [deny(...rules)] });
+      const { policies } = decode('ambientlite.waypoint.v1.ServiceConfig', bytes);
+      return compileAccess(policies, new Faults()).bySni;
+    };
+    assert.deepEqual([asks([when('connection.sni', ['a'])]), asks([{}])], [true, false]);
+  });
 });
 
 describe('order and absence', () => {

@@ -15,6 +15,8 @@ export type Test = (v: AccessView) => boolean;
 
 export interface CompiledAccess {
   judge(f: AccessFacts): Judgement;
+  /** Some policy asks for the server name of a connection. */
+  readonly bySni: boolean;
 }
 
 /** A policy that matched and decides nothing: told in the log and counted (6.1, 6.2). */
@@ -174,6 +176,8 @@ const claims = (path: readonly string[]): Compile => {
   return texts((v) => v.claim(key, path));
 };
 
+const serverNames = texts((v) => v.serverName);
+
 function condition(c: wire.L7AccessCondition, faults: Faults, deny: boolean): Test | undefined {
   const { key, values } = c;
   switch (key) {
@@ -200,6 +204,8 @@ function condition(c: wire.L7AccessCondition, faults: Faults, deny: boolean): Te
         values,
         texts((v) => v.port, { literal: true }),
       );
+    case 'connection.sni':
+      return field(values, (all) => serverNames(all.map((p) => p.toLowerCase())));
     case 'request.auth.principal':
       return field(
         values,
@@ -362,7 +368,11 @@ export function compileAccess(
   const denies = enforced.filter((p) => p.action === 'deny');
   const allows = enforced.filter((p) => p.action === 'allow');
   const mark = marker(all);
+  const bySni = policies.some((p) =>
+    p.rules.some((r) => r.when.some((w) => w.key === 'connection.sni')),
+  );
   return {
+    bySni,
     judge(f) {
       const v = new AccessView(f);
       const marks = mark(v);
