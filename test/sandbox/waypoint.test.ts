@@ -636,7 +636,8 @@ spec:
     });
     const { items } = await s.world.kube.list(resources.pods, 'default');
     const proxy = items.find((i) => i.metadata.name.startsWith('waypoint-'));
-    const { podIP } = proxy?.['status'] as { podIP: string };
+    assert.ok(proxy);
+    const { podIP } = proxy['status'] as { podIP: string };
     const metrics = await (await fetch(`http://${podIP}:15020/metrics`)).text();
     assert.match(
       metrics,
