@@ -46,8 +46,9 @@ export function duration(v: unknown): number | undefined {
 /** Milliseconds; 0 = not given or not readable. */
 export const ms = (v: unknown): number => duration(v) ?? 0;
 
+/** 0 = not given, or no number that counts; at most what an int32 holds. */
 export const whole = (v: unknown): number =>
-  typeof v === 'number' && Number.isFinite(v) && v > 0 ? Math.floor(v) : 0;
+  typeof v === 'number' && v > 0 ? Math.min(Math.floor(v), 2 ** 31 - 1) : 0;
 
 /** Names of the fields of an object that are not among those known. */
 export function unknownFields(o: unknown, known: readonly string[]): string[] {

@@ -258,6 +258,23 @@ describe('trafficPolicy', () => {
       },
     ],
     [
+      'K9 numbers that no counter holds',
+      {
+        trafficPolicy: {
+          connectionPool: {
+            tcp: { maxConnections: 2 ** 32 + 1, connectTimeout: '9999999h' },
+            http: { maxRetries: -1, http2MaxRequests: Number.POSITIVE_INFINITY },
+          },
+        },
+      },
+      {
+        maxConnections: 2 ** 31 - 1,
+        connectTimeoutMs: 2 ** 31 - 1,
+        maxRetries: 0,
+        maxRequests: 2 ** 31 - 1,
+      },
+    ],
+    [
       'PROXY header without a version: the first; an idle timeout of 0: as long as can be',
       {
         trafficPolicy: {

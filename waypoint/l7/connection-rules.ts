@@ -30,6 +30,12 @@ export const defaultConnection: ConnectionRules = {
   quietMs: 0,
 };
 
+/** What Linux takes: beyond it nothing would be set at all. */
+const mostProbes = 127;
+const mostSeconds = 32_767;
+const seconds = (ms: number): number =>
+  Math.min(Math.max(Math.round(ms / 1000), 1), mostSeconds) * 1000;
+
 export function connectionRules(t: wire.L7TrafficPolicy): ConnectionRules {
   const { tcpKeepalive: k, http2Keepalive: p } = t;
   const headers: Readonly<Record<number, 'V1' | 'V2'>> = {
@@ -38,7 +44,12 @@ export function connectionRules(t: wire.L7TrafficPolicy): ConnectionRules {
   };
   return {
     keepalive: k
-      ? { enabled: true, idleMs: k.timeMs, intervalMs: k.intervalMs, probes: k.probes }
+      ? {
+          enabled: true,
+          idleMs: seconds(k.timeMs),
+          intervalMs: seconds(k.intervalMs),
+          probes: Math.min(Math.max(k.probes, 1), mostProbes),
+        }
       : undefined,
     header: headers[t.proxyHeader],
     maxStreams: Math.min(t.maxConcurrentStreams || streamsAtMost, streamsAtMost),
