@@ -247,7 +247,8 @@ export class GatewayController {
       this.#deployer.want(g);
       this.#want(resources.gateways, g, (now) => {
         const fresh = this.#state.gateways.get(`${g.namespace}/${g.name}`);
-        return fresh && gatewayStatus(world, fresh, now);
+        const refused = this.#deployer.refusal(`${g.namespace}/${g.name}`);
+        return fresh && gatewayStatus(world, fresh, now, refused);
       });
     }
     for (const c of this.#state.classes.values()) {

@@ -1,7 +1,7 @@
 // Carries out deploy-plan.ts: applies what a Gateway needs whenever it differs from what was applied last or
 // somebody else has changed it. Deletion is the garbage collector's, by owner references; an autoscaler or a budget that is
 // not asked for any more is taken away here.
-import type { Clock, Log } from '../../core/base/index.ts';
+import { type Clock, type Log, printable } from '../../core/base/index.ts';
 import {
   type KubeClient,
   KubeError,
@@ -17,6 +17,27 @@ import { fieldManager } from './names.ts';
 import type { GatewayFacts } from './objects.ts';
 
 const retryMs = 2_000;
+
+/** What one of the parts did not become. */
+class Unapplied extends Error {
+  readonly part: string;
+  constructor(resource: Resource, { namespace, name }: KubeObject['metadata'], cause: unknown) {
+    super(`cannot apply ${resource.kind} ${namespace ?? ''}/${name}`, { cause });
+    this.part = `${resource.kind} ${namespace ?? ''}/${name}`;
+  }
+}
+
+/** Answers that say nothing about what was asked for: who asks, whether it is there, whether it is too much now. */
+const passing: ReadonlySet<number> = new Set([401, 404, 408, 409, 429]);
+
+/** What the API server says against it; `undefined` = it may go better another time. */
+function refusalOf(error: unknown): string | undefined {
+  if (!(error instanceof Unapplied) || !(error.cause instanceof KubeError)) return undefined;
+  const { code, message } = error.cause;
+  // A patch that does not fit the type is answered 500.
+  if (code < 400 || code > 500 || passing.has(code)) return undefined;
+  return `the API server refuses ${error.part}: ${printable(message, 400)}`;
+}
 
 const parts: readonly (readonly [keyof Desired, Resource])[] = [
   ['serviceAccount', resources.serviceAccounts],
@@ -47,6 +68,8 @@ export class Deployer {
   readonly #busy = new Set<string>();
   /** `plural/namespace/name` → the text applied last. */
   readonly #applied = new Map<string, string>();
+  /** By `namespace/name` of the Gateway. */
+  readonly #refused = new Map<string, string>();
   #stopWatches: (() => void)[] = [];
   #stopped = false;
 
@@ -118,12 +141,28 @@ export class Deployer {
     if (!desired || this.#isDone(desired)) return;
     this.#busy.add(key);
     this.#apply(desired).then(
-      () => this.#again(key, 0),
+      () => {
+        this.#judged(key, undefined);
+        this.#again(key, 0);
+      },
       (error: unknown) => {
         this.#log.warn('cannot deploy a gateway', { gateway: key, error });
+        this.#judged(key, refusalOf(error));
         this.#again(key, retryMs);
       },
     );
+  }
+
+  /** Why what a Gateway is served by is not what it should be; by its `namespace/name`. */
+  refusal(key: string): string | undefined {
+    return this.#refused.get(key);
+  }
+
+  #judged(key: string, refusal: string | undefined): void {
+    if (this.#refused.get(key) === refusal) return;
+    if (refusal === undefined) this.#refused.delete(key);
+    else this.#refused.set(key, refusal);
+    this.#changed();
   }
 
   #again(key: string, ms: number): void {
@@ -131,6 +170,7 @@ export class Deployer {
       this.#busy.delete(key);
       const gateway = this.#gateways.gateways.get(key);
       if (gateway) this.want(gateway);
+      else this.#refused.delete(key);
     });
   }
 
@@ -154,8 +194,12 @@ export class Deployer {
   async #apply(desired: Desired): Promise<void> {
     for (const [part, resource] of parts) {
       const o = desired[part];
-      if (o) await this.#applyOne(resource, o);
-      else await this.#remove(resource, desired.deployment);
+      try {
+        if (o) await this.#applyOne(resource, o);
+        else await this.#remove(resource, desired.deployment);
+      } catch (error) {
+        throw new Unapplied(resource, (o ?? desired.deployment).metadata, error);
+      }
     }
   }
 

@@ -142,7 +142,13 @@ function accepted(
     : yes('Accepted', 'Accepted', 'Resource accepted');
 }
 
-export function gatewayStatus(world: World, g: GatewayFacts, now: string): object | undefined {
+/** `refused` = what the API server says against what the Gateway is to be served by: it is served as before, or not at all. */
+export function gatewayStatus(
+  world: World,
+  g: GatewayFacts,
+  now: string,
+  refused?: string,
+): object | undefined {
   const spec = specOfController(world.gateways.controllerOf(g));
   if (!spec) return undefined;
   const planned = planGateway(world.gateways, g, {}, world.settings);
@@ -151,7 +157,8 @@ export function gatewayStatus(world: World, g: GatewayFacts, now: string): objec
   const ingress = isIngress(world, g);
   const reports = ingress ? ingressListeners(world, g) : g.listeners.map(waypointListener);
   const { condition, addresses: found } = programmed(world, g, spec);
-  const wanted = [accepted(reports, ingress, planned?.fault), condition];
+  const served = refused === undefined ? condition : no('Programmed', 'Invalid', refused);
+  const wanted = [accepted(reports, ingress, planned?.fault), served];
   const conditions = settle(g.status.conditions, wanted, g.generation, now);
   const listeners = reports.map((r) => listenerStatus(g, r, now));
   const give = found ?? g.status.addresses;

@@ -324,13 +324,14 @@ for (const { kind, skip } of apiServers) {
         api.kube.patch(resources.configMaps, 'shop', 'params', { data }, { kind: 'merge' });
       const own = async (): Promise<KubeObject | undefined> =>
         api.kube.get(resources.gateways, 'shop', 'waypoint');
-      const accepted = async (): Promise<string> => {
+      const condition = async (type: string): Promise<string> => {
         const status = (await own())?.['status'] as
           | { conditions?: { type: string; reason: string; message: string }[] }
           | undefined;
-        const found = status?.conditions?.find((c) => c.type === 'Accepted');
+        const found = status?.conditions?.find((c) => c.type === type);
         return `${found?.reason} ${found?.message}`;
       };
+      const accepted = (): Promise<string> => condition('Accepted');
       const specs = async (r: Resource): Promise<string> =>
         JSON.stringify((await api.kube.get(r, 'shop', 'waypoint'))?.['spec'] ?? null);
       const { horizontalPodAutoscalers: hpa, podDisruptionBudgets: pdb, deployments } = resources;
@@ -369,6 +370,21 @@ for (const { kind, skip } of apiServers) {
       });
       await eventually(async () => /"maxReplicas":7/.test(await specs(hpa)), 'it follows');
       await eventually(async () => (await specs(pdb)) === 'null', 'the budget is gone');
+
+      await change({ deployment: 'spec: {minReadySeconds: many}' });
+      const refusal =
+        /^Invalid the API server refuses Deployment shop\/waypoint: .*minReadySeconds/;
+      await eventually(async () => refusal.test(await condition('Programmed')), 'it is told why');
+      assert.match(await specs(deployments), /"minReadySeconds":3/, 'what there was serves on');
+      await change({ deployment: 'spec: {minReadySeconds: 4}' });
+      await eventually(
+        async () => /"minReadySeconds":4/.test(await specs(deployments)),
+        'it is taken',
+      );
+      await eventually(
+        async () => !refusal.test(await condition('Programmed')),
+        'and that is told',
+      );
 
       await change({ service: 'kind: Ingress' });
       await eventually(
