@@ -5,7 +5,6 @@ import {
   type Cidr,
   cidrContains,
   type IpAddress,
-  isIpv6,
   MeshError,
   parseIp,
   parseIpBytes,
@@ -44,44 +43,40 @@ export class Names {
     if (o.servers.length > 0) this.#resolver.setServers(o.servers);
   }
 
-  /** Addresses that may be called, a few; rejects with DIAL_REFUSED or NAME_NOT_ALLOWED. */
+  /** Addresses that may be called, a few, of the one family or else the other; rejects with DIAL_REFUSED or NAME_NOT_ALLOWED. */
   async resolve(host: string, ipv6First: boolean): Promise<readonly IpAddress[]> {
-    const found = await this.#lookUp(host);
-    if (found.length === 0)
+    let found = await this.#lookUp(host, ipv6First);
+    if (found.length === 0) found = await this.#lookUp(host, !ipv6First);
+    if (found.length === 0) {
       throw new MeshError('DIAL_REFUSED', { detail: `${host} has no address` });
+    }
     const allowed = found.filter((ip) => !this.#isBlocked(ip));
     if (allowed.length === 0) throw new MeshError('NAME_NOT_ALLOWED', { detail: host });
-    const preferred = allowed.filter((ip) => isIpv6(ip) === ipv6First);
-    const others = allowed.filter((ip) => isIpv6(ip) !== ipv6First);
-    return [...preferred, ...others].slice(0, maxAddresses);
+    return allowed.slice(0, maxAddresses);
   }
 
-  #lookUp(host: string): Promise<readonly IpAddress[]> {
-    const known = this.#running.get(host);
+  #lookUp(host: string, ipv6: boolean): Promise<readonly IpAddress[]> {
+    const key = `${host} ${ipv6}`;
+    const known = this.#running.get(key);
     if (known) return known;
     if (this.#running.size >= maxRunning) {
       throw new MeshError('DIAL_REFUSED', { detail: 'too many names are being resolved' });
     }
-    const made = this.#ask(host).finally(() => this.#running.delete(host));
-    this.#running.set(host, made);
+    const made = this.#ask(host, ipv6).finally(() => this.#running.delete(key));
+    this.#running.set(key, made);
     return made;
   }
 
-  async #ask(host: string): Promise<readonly IpAddress[]> {
-    const none = (cause: unknown): string[] => {
+  async #ask(host: string, ipv6: boolean): Promise<readonly IpAddress[]> {
+    try {
+      const r = this.#resolver;
+      const texts = await (ipv6 ? r.resolve6(host) : r.resolve4(host));
+      return texts.map(parseIp).filter((ip) => ip !== undefined);
+    } catch (cause) {
       const code = cause instanceof Error && 'code' in cause ? cause.code : '';
       if (code === NODATA || code === NOTFOUND) return [];
       throw new MeshError('DIAL_REFUSED', { detail: `cannot resolve ${host}`, cause });
-    };
-    const [four, six] = await Promise.allSettled([
-      this.#resolver.resolve4(host).catch(none),
-      this.#resolver.resolve6(host).catch(none),
-    ]);
-    const texts = [four, six].flatMap((r) => (r.status === 'fulfilled' ? r.value : []));
-    if (texts.length === 0) {
-      for (const r of [four, six]) if (r.status === 'rejected') throw r.reason;
     }
-    return texts.map(parseIp).filter((ip) => ip !== undefined);
   }
 
   #isBlocked(ip: IpAddress): boolean {
