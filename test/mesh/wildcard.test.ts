@@ -26,7 +26,8 @@ import { withWaypoints } from '../../istiod-lite/gateway/references.ts';
 import { planDns } from '../../ztunnel/dns/plan.ts';
 import { claimBlock } from '../kit/addresses.ts';
 import { eventually } from '../kit/eventually.ts';
-import { testService, testWorkload } from '../kit/mesh.ts';
+import { callFrom } from '../kit/apps.ts';
+import { backs, startMesh, testService, testWorkload } from '../kit/mesh.ts';
 import { startTestWaypoint, type TestWaypoint } from '../kit/waypoint.ts';
 
 const at = await claimBlock();
@@ -306,6 +307,28 @@ describe('M18 HTTP to a wildcard host', () => {
     const host = 'secure.wild.example.com';
     assert.equal(await ask(host, { port: 8443 }), `200 tls ${host} ${host}`);
   });
+});
+
+test('M18 a pod that calls a name goes by its node proxy to the waypoint, and from there to the server', async () => {
+  const mesh = await startMesh({ ca: w.ca });
+  try {
+    mesh.apply(translated(settled([...gateway, ...objects], true)));
+    const waypoint = testWorkload('waypoint-1', at(1), {
+      serviceAccount: 'waypoint',
+      node: 'n2',
+      nativeTunnel: true,
+      services: backs('waypoint'),
+    });
+    const service = testService('waypoint', at(99), 15008, 15008);
+    mesh.apply({ services: [service], workloads: [waypoint] });
+    await mesh.enrol(testWorkload('client', at(2)));
+    const call = await callFrom(at(2), vip, 80);
+    call.socket.write('GET / HTTP/1.1\r\nhost: a.wild.example.com\r\nconnection: close\r\n\r\n');
+    await call.ended;
+    assert.match(call.text(), /one a\.wild\.example\.com$/);
+  } finally {
+    await mesh.stop();
+  }
 });
 
 describe('M18 TLS to a wildcard host', () => {
