@@ -151,10 +151,10 @@ test('the program serves its pods with certificates and configuration from istio
     metrics,
     /istio_tcp_connections_opened_total\{reporter="source",source_workload="client"/,
   );
-  assert.match(
-    output,
-    /connection complete.*src\.identity="spiffe:\/\/cluster\.local\/ns\/shop\/sa\/client"/,
-  );
+  // Lines come out of the process when they come.
+  const line =
+    /connection complete.*src\.identity="spiffe:\/\/cluster\.local\/ns\/shop\/sa\/client"/;
+  await eventually(() => line.test(output), 'the line of the connection');
 });
 
 test('M11 a rule with a method, and no waypoint to see methods: nobody is let in by it', async () => {
