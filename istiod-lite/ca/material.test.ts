@@ -1,5 +1,6 @@
 // The shapes a CA may be plugged in with, and how one may follow another (control-plane.md 5.5, checklist F12).
 import assert from 'node:assert/strict';
+import { X509Certificate } from 'node:crypto';
 import { describe, test } from 'node:test';
 import { caProfile, makeCa, makeCert } from '../../certs/testkit.ts';
 import { type CaFiles, type CaSource, decideCaChange, leadsTo, readCaFiles } from './material.ts';
@@ -19,7 +20,7 @@ const renewed = await makeCert(undefined, {
       .export({ type: 'spki', format: 'der' }),
   },
   profile: caProfile(),
-  subject: 'CN=test ca 1',
+  subject: new X509Certificate(root.pem).subject,
   notAfterMs: Date.now() + 9_000_000,
 });
 
