@@ -202,7 +202,7 @@ export const faults = {
     flag: 'CONNECT',
     side: 'upstream',
     retry: false,
-    help: 'A name under a wildcard host resolves to nothing but addresses that may not be called: of this machine, of its link, of the cluster itself, or of DYNAMIC_DNS_BLOCKED_ADDRESSES.',
+    help: 'A name under a wildcard host resolves to nothing but addresses that may not be called: of pods and Services, or of DYNAMIC_DNS_BLOCKED_ADDRESSES (loopback, link-local and more).',
   },
   ADDRESS_CONTESTED: {
     status: 0,
