@@ -1,67 +1,14 @@
 // Replaces what a user's regular expression finds, as RE2's GlobalReplace does: leftmost, in the order that the pattern
 // prefers, every occurrence. A Pike machine: each step is linear in the pattern, and all steps together are bounded, for
 // the texts are callers'.
-import { code, type Node, parseRegex, Refused } from './regex-parse.ts';
+import { code, parseRegex, Refused } from './regex-parse.ts';
+import { regexStates, type State } from './regex-states.ts';
 
 /** `undefined` = it would take too long. */
 export type RegexRewrite = (text: string) => string | undefined;
 
-interface State {
-  readonly test?: (c: number) => boolean;
-  readonly at?: 'start' | 'end';
-  /** Notes the place, in this slot. */
-  readonly slot?: number;
-  /** Preferred first. */
-  next: number[];
-}
-
-const maxStates = 5_000;
 /** Visits of states for one text: some tens of milliseconds. */
 const maxVisits = 200_000;
-
-/** Builds states backwards, like the matcher of whole texts; 0 = found. */
-class Builder {
-  readonly states: State[] = [{ next: [] }];
-
-  #add(s: State): number {
-    if (this.states.length >= maxStates) throw new Refused('too large');
-    return this.states.push(s) - 1;
-  }
-
-  build(n: Node, to: number): number {
-    switch (n.kind) {
-      case 'set':
-        return this.#add({ test: n.test, next: [to] });
-      case 'start':
-      case 'end':
-        return this.#add({ at: n.kind, next: [to] });
-      case 'cat':
-        return n.of.toReversed().reduce((after, part) => this.build(part, after), to);
-      case 'alt':
-        return this.#add({ next: n.of.map((part) => this.build(part, to)) });
-      case 'group': {
-        const end = this.#add({ slot: 2 * n.index + 1, next: [to] });
-        return this.#add({ slot: 2 * n.index, next: [this.build(n.of, end)] });
-      }
-      case 'repeat':
-        return this.#repeat(n, to);
-    }
-  }
-
-  #repeat(n: Extract<Node, { kind: 'repeat' }>, to: number): number {
-    const either = (more: number): number[] => (n.lazy ? [to, more] : [more, to]);
-    let at = to;
-    if (n.max === Number.POSITIVE_INFINITY) {
-      const loop: State = { next: [] };
-      at = this.#add(loop);
-      loop.next = either(this.build(n.of, at));
-    } else {
-      for (let i = n.min; i < n.max; i++) at = this.#add({ next: either(this.build(n.of, at)) });
-    }
-    for (let i = 0; i < n.min; i++) at = this.build(n.of, at);
-    return at;
-  }
-}
 
 /** Where each slot was noted; -1 = never. */
 type Slots = readonly number[];
@@ -192,12 +139,11 @@ export function regexRewrite(
 ): RegexRewrite | { readonly refused: string } {
   try {
     const { node, groups } = parseRegex(pattern);
-    const builder = new Builder();
-    const first = builder.build(node, 0);
+    const { states, first } = regexStates(node, true);
     const parts = readSubstitution(substitution, groups);
     return (text) => {
       const chars = Array.from(text);
-      const machine = new Machine(builder.states, first, groups, chars.map(code));
+      const machine = new Machine(states, first, groups, chars.map(code));
       try {
         return replaceAll(machine, chars, parts);
       } catch (error) {

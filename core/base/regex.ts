@@ -1,57 +1,9 @@
 // Regular expressions of users, matched over the whole text in time linear in it: a Thompson machine over
 // the common subset of RE2.
-import { code, type Node, parseRegex, Refused } from './regex-parse.ts';
+import { code, parseRegex, Refused } from './regex-parse.ts';
+import { regexStates, type State } from './regex-states.ts';
 
 export type LinearRegex = (text: string) => boolean;
-
-const maxStates = 5_000;
-
-interface State {
-  readonly test?: (c: number) => boolean;
-  readonly at?: 'start' | 'end';
-  next: number[];
-}
-
-/** Builds states backwards: each node gets the state that follows it. */
-class Builder {
-  readonly states: State[] = [{ next: [] }];
-
-  #add(s: State): number {
-    if (this.states.length >= maxStates) throw new Refused('too large');
-    return this.states.push(s) - 1;
-  }
-
-  build(n: Node, to: number): number {
-    switch (n.kind) {
-      case 'set':
-        return this.#add({ test: n.test, next: [to] });
-      case 'start':
-      case 'end':
-        return this.#add({ at: n.kind, next: [to] });
-      case 'cat':
-        return n.of.toReversed().reduce((after, part) => this.build(part, after), to);
-      case 'alt':
-        return this.#add({ next: n.of.map((part) => this.build(part, to)) });
-      case 'group':
-        return this.build(n.of, to);
-      case 'repeat':
-        return this.#repeat(n, to);
-    }
-  }
-
-  #repeat(n: Extract<Node, { kind: 'repeat' }>, to: number): number {
-    let at = to;
-    if (n.max === Number.POSITIVE_INFINITY) {
-      const loop: State = { next: [to] };
-      at = this.#add(loop);
-      loop.next = [this.build(n.of, at), to];
-    } else {
-      for (let i = n.min; i < n.max; i++) at = this.#add({ next: [this.build(n.of, at), to] });
-    }
-    for (let i = 0; i < n.min; i++) at = this.build(n.of, at);
-    return at;
-  }
-}
 
 function run(states: readonly State[], first: number, text: string): boolean {
   const chars = Array.from(text, code);
@@ -84,9 +36,7 @@ function run(states: readonly State[], first: number, text: string): boolean {
 /** A matcher of whole texts, or why there is none. */
 export function linearRegex(pattern: string): LinearRegex | { readonly refused: string } {
   try {
-    const builder = new Builder();
-    const first = builder.build(parseRegex(pattern).node, 0);
-    const { states } = builder;
+    const { states, first } = regexStates(parseRegex(pattern).node, false);
     return (text) => run(states, first, text);
   } catch (error) {
     if (error instanceof Refused) return { refused: error.message };
