@@ -297,6 +297,8 @@ describe('M18 HTTP to a wildcard host', () => {
       const before = await refused();
       assert.match(await ask(`${name}.wild.example.com`), /^503 /);
       await eventually(async () => (await refused()) === before + 1, 'the reason is counted');
+      const { body } = await w.metrics.render(undefined);
+      assert.doesNotMatch(body, /ambient_waypoint_retries_total\{[^}]*\} [1-9]/, 'nor tried again');
       assert.deepEqual(reached, []);
     });
   }

@@ -109,6 +109,10 @@ function happenedOf(t: Tried): Happened | undefined {
     return { kind: 'answered', status, headers };
   }
   if (t.failure === 'none' || t.failure === 'timeout') return undefined;
+  // Its addresses are the same the next time; a caller chooses such names, and pays for each try with ours.
+  if (t.failure !== 'per-try-timeout' && t.failure.fault?.code === 'NAME_NOT_ALLOWED') {
+    return undefined;
+  }
   return { kind: 'failed', failure: t.failure === 'per-try-timeout' ? t.failure : t.failure.kind };
 }
 
