@@ -147,11 +147,17 @@ export function clusterFor(
     : sections;
   const own = sections.tls !== undefined;
   const { tls } = own ? outsideTls(world, sections.tls, client) : backendTls(world, d);
-  if (!merged && !tls && !retryBudget) return undefined;
+  const { connectTimeoutMs } = world.gateways.meshConfig;
+  if (!merged && !tls && !retryBudget && connectTimeoutMs === 0) return undefined;
+  const policy = trafficPolicy(traffic);
   return {
     ...d,
     ...(subset && { members: members(world, d.namespace, subset.labels) }),
-    traffic: { ...trafficPolicy(traffic), ...(tls && { tls }) },
+    traffic: {
+      ...policy,
+      connectTimeoutMs: policy.connectTimeoutMs || connectTimeoutMs,
+      ...(tls && { tls }),
+    },
   };
 }
 

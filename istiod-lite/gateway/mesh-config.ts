@@ -1,5 +1,5 @@
 // The mesh's own configuration, ConfigMap `istio` in the control plane's namespace, key `mesh`: what of it is read
-// here (waypoint-l7.md 5.6, 6.7, 6.9). A text that cannot be read changes nothing, and is told.
+// here (waypoint-l7.md 5.3, 5.6, 6.7, 6.9). A text that cannot be read changes nothing, and is told.
 import { parse } from 'yaml';
 import type { KubeObject } from '../../core/kube/index.ts';
 import type * as wire from '../../core/proto/index.ts';
@@ -24,10 +24,12 @@ export interface MeshConfigFacts {
   readonly normalization?: string | undefined;
   /** `defaultHttpRetryPolicy`, as it is written. */
   readonly retries?: unknown;
+  /** 0 = the waypoint's own default. */
+  readonly connectTimeoutMs: number;
   readonly fault?: string | undefined;
 }
 
-export const noMeshConfig: MeshConfigFacts = { providers: new Map() };
+export const noMeshConfig: MeshConfigFacts = { providers: new Map(), connectTimeoutMs: 0 };
 
 /** The name of its ConfigMap, in the control plane's namespace. */
 export const meshConfigName = 'istio';
@@ -111,11 +113,19 @@ export function readMeshConfig(o: KubeObject, before: MeshConfigFacts): MeshConf
     const twice = providers.has(p.name) ? { fault: 'its name is given twice' } : {};
     providers.set(p.name, { ...p, ...twice });
   }
-  const retries = field(mesh, 'defaultHttpRetryPolicy');
   const mode = text(field(mesh, 'pathNormalization', 'normalization'));
-  if (mode !== '' && !modes.includes(mode)) {
-    const fault = `pathNormalization "${mode.slice(0, 60)}" is not known`;
-    return { providers, normalization: before.normalization, retries, fault };
-  }
-  return { providers, normalization: mode === '' ? undefined : mode, retries };
+  const isMode = mode === '' || modes.includes(mode);
+  const timeout = text(field(mesh, 'connectTimeout'));
+  const isTimeout = timeout === '' || ms(timeout) > 0;
+  const faults = [
+    isMode ? '' : `pathNormalization "${mode.slice(0, 60)}" is not known`,
+    isTimeout ? '' : `connectTimeout "${timeout.slice(0, 60)}" is no duration above 0`,
+  ].filter((f) => f !== '');
+  return {
+    providers,
+    normalization: isMode ? mode || undefined : before.normalization,
+    retries: field(mesh, 'defaultHttpRetryPolicy'),
+    connectTimeoutMs: isTimeout ? ms(timeout) : before.connectTimeoutMs,
+    ...(faults.length > 0 && { fault: faults.join(', ') }),
+  };
 }

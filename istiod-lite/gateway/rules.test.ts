@@ -492,6 +492,24 @@ describe('VirtualService (waypoint-l7.md 5.5)', () => {
     assert.equal(configOf(world())?.defaultRetry, undefined);
   });
 
+  test('the mesh’s time to connect, for destinations that have none of their own', () => {
+    const mesh = (connectTimeout: string): KubeObject => ({
+      kind: 'MeshConfig',
+      metadata: { name: 'istio', namespace: 'istio-system' },
+      data: { mesh: `connectTimeout: ${connectTimeout}` },
+    });
+    const of = (...objects: KubeObject[]) =>
+      configOf(world(...objects))?.clusters?.find((c) => c.port === 80)?.traffic?.connectTimeoutMs;
+    const own = dr('a', {
+      host: 'web',
+      trafficPolicy: { connectionPool: { tcp: { connectTimeout: '250ms' } } },
+    });
+    assert.equal(of(mesh('3s')), 3_000);
+    assert.equal(of(mesh('3s'), own), 250);
+    assert.equal(of(), undefined);
+    assert.equal(of(mesh('never')), undefined);
+  });
+
   test('a rewrite by a regular expression', () => {
     const uriRegexRewrite = { match: '/(.*)/old', rewrite: '/new/\\1' };
     const w = world(vs('a', [{ route: [to('web')], rewrite: { uriRegexRewrite } }]));
