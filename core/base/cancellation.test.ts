@@ -39,6 +39,18 @@ describe('cancellation', () => {
     assert.deepEqual(heard, ['a', 'b']);
   });
 
+  test('until: what is waited for, or the abort if that comes first', async () => {
+    const c = new Cancellation();
+    assert.equal(await c.until(Promise.resolve(1)), 1);
+    await assert.rejects(c.until(Promise.reject(new Error('failed'))), /failed/);
+    const late = Promise.withResolvers<void>();
+    const waiting = c.until(late.promise);
+    c.abort(new Error('left'));
+    late.reject(new Error('nobody hears of it'));
+    await assert.rejects(waiting, /left/);
+    await assert.rejects(c.until(new Promise(() => {})), /left/);
+  });
+
   test('any: the first of several', () => {
     const [a, b] = [new Cancellation(), new Cancellation()];
     const both = Cancellation.any(a, b);

@@ -38,6 +38,14 @@ export class Cancellation {
     };
   }
 
+  /** As `work` settles; rejects with the reason once nobody waits for it any more. The work itself goes on. */
+  until<T>(work: Promise<T>): Promise<T> {
+    return new Promise((resolve, reject) => {
+      const leave = this.onAbort(reject);
+      work.then(resolve, reject).finally(leave);
+    });
+  }
+
   /** Aborted with the first of them; for as long as they live. */
   static any(...of: readonly Cancellation[]): Cancellation {
     const out = new Cancellation();

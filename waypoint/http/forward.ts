@@ -203,7 +203,7 @@ async function tryOnce(
       inform: (head) => x.down.inform(head),
     });
     timer?.cancel();
-    attempted.body.once('close', ended);
+    (attempted.switched ?? attempted.body).once('close', ended);
     x.outcome.upstreamMs = ctx.clock.monotonic() - began;
     note(ctx, cluster, uid, { kind: 'answer', status: statusOf(attempted.head) });
     return { ok: true, attempted, endpoint };

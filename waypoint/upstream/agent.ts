@@ -55,6 +55,7 @@ function restHintMs(rawHeaders: readonly string[]): number | undefined {
 class Lane {
   readonly free: Kept[] = [];
   busy = 0;
+  dialling = 0;
   readonly all = new Set<Kept>();
 }
 
@@ -82,9 +83,10 @@ export class TunnelAgent {
     return (this.#lanes.get(key)?.free.length ?? 0) > 0;
   }
 
-  /** Whether a request runs on a connection of this key. */
+  /** Whether a request runs on a connection of this key, or one is being made. */
   hasBusy(key: string): boolean {
-    return (this.#lanes.get(key)?.busy ?? 0) > 0;
+    const lane = this.#lanes.get(key);
+    return lane !== undefined && lane.busy + lane.dialling > 0;
   }
 
   /** The agent of one request. */
@@ -103,8 +105,8 @@ export class TunnelAgent {
   }
 
   #give(request: Waiting, key: string, wanted: Wanted): void {
-    const lane = this.#lanes.get(key);
-    for (let kept = lane?.free.pop(); kept; kept = lane?.free.pop()) {
+    const lane = this.#lanes.get(key) ?? new Lane();
+    for (let kept = lane.free.pop(); kept; kept = lane.free.pop()) {
       if (kept.socket.destroyed) continue;
       kept.timer?.cancel();
       kept.timer = undefined;
@@ -113,15 +115,31 @@ export class TunnelAgent {
       start(kept, request, wanted);
       return;
     }
+    this.#lanes.set(key, lane);
+    lane.dialling++;
     wanted.open().then(
-      (socket) => start(this.#keep(socket, key, wanted), request, wanted),
-      (error: unknown) => request.onSocket(null, fromUnknown(error)),
+      (socket) => {
+        lane.dialling--;
+        start(this.#keep(socket, lane, key, wanted), request, wanted);
+      },
+      (error: unknown) => {
+        lane.dialling--;
+        this.#drop(lane, key);
+        request.onSocket(null, fromUnknown(error));
+      },
     );
   }
 
-  #keep(socket: TunnelSocket, key: string, { maxUses, idleMs, maxAgeMs }: Wanted): Kept {
-    const lane = this.#lanes.get(key) ?? new Lane();
-    this.#lanes.set(key, lane);
+  #drop(lane: Lane, key: string): void {
+    if (lane.all.size === 0 && lane.dialling === 0) this.#lanes.delete(key);
+  }
+
+  #keep(
+    socket: TunnelSocket,
+    lane: Lane,
+    key: string,
+    { maxUses, idleMs, maxAgeMs }: Wanted,
+  ): Kept {
     const kept: Kept = {
       lane,
       socket,
@@ -140,7 +158,7 @@ export class TunnelAgent {
       kept.request = undefined;
       const at = lane.free.indexOf(kept);
       if (at >= 0) lane.free.splice(at, 1);
-      if (lane.all.size === 0 && this.#lanes.get(key) === lane) this.#lanes.delete(key);
+      this.#drop(lane, key);
     };
     socket.on('free', () => this.#rest(kept, key));
     socket.once('close', leave);

@@ -6,7 +6,8 @@ import type { Readable, Writable } from 'node:stream';
 export interface AttemptBody {
   readonly isEmpty: boolean;
   attach(sink: Writable): void;
-  detach(): void;
+  /** The try with this sink is over; another's goes on. */
+  detach(sink: Writable): void;
 }
 
 /** A copy that lags further behind than this is given up. */
@@ -104,14 +105,15 @@ export class RequestBody implements AttemptBody {
     else this.#source?.resume();
   }
 
-  /** The attempt is over. */
-  detach(): void {
+  detach(sink: Writable): void {
+    if (this.#sink !== sink) return;
     this.#sink = undefined;
     this.#source?.pause();
   }
 
-  /** No attempt follows: what still comes is thrown away. */
+  /** No attempt follows: what still comes is thrown away. A connection that waits for the rest would wait for ever. */
   discard(): void {
+    if (!this.#ended) this.#sink?.destroy();
     this.#sink = undefined;
     this.#overflow = true;
     this.#kept = [];

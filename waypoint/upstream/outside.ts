@@ -27,7 +27,9 @@ export async function withOutsideTls(
     stream.destroy();
     throw new MeshError('TLS_FAILED', { detail: tls.fault });
   }
-  return originateTls(stream, { ...tls, sni: serverNameFor(c, authority) }, alpn, { clock });
+  const { connectTimeoutMs: ms } = c.policy;
+  const how = ms > 0 ? { clock, handshakeMs: ms } : { clock };
+  return originateTls(stream, { ...tls, sni: serverNameFor(c, authority) }, alpn, how);
 }
 
 /** Rejects with DIAL_REFUSED. */

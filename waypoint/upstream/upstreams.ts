@@ -104,32 +104,43 @@ export class Upstreams {
   }
 
   async #open(r: AttemptRequest): Promise<TunnelSocket> {
-    const { connectTimeoutMs, connection } = r.cluster.policy;
-    const { keepalive } = connection;
-    // The connection outlives the request that asked for it: the request's end does not cut it.
-    const { stream } = await this.tunnels.open({ ...r, connectTimeoutMs, keepalive });
-    const alpn = r.protocol === 'http2' ? ['h2'] : ['http/1.1'];
-    const inner = await begin(stream, r, r.head.authority, alpn, this.#clock);
-    const socket = this.#sockets.add(new TunnelSocket(inner));
+    // Counted from here on: who comes meanwhile finds it made or waits for it.
     const release = r.breaker.hold('connections');
-    socket.once('close', () => {
+    const over = (): void => {
       release();
       this.#wake(keyOf(r));
-    });
-    return socket;
+    };
+    try {
+      const { connectTimeoutMs, connection } = r.cluster.policy;
+      const { keepalive } = connection;
+      // The connection outlives the request that asked for it: the request's end does not cut it.
+      const { stream } = await this.tunnels.open({ ...r, connectTimeoutMs, keepalive });
+      const alpn = r.protocol === 'http2' ? ['h2'] : ['http/1.1'];
+      const inner = await begin(stream, r, r.head.authority, alpn, this.#clock);
+      return this.#sockets.add(new TunnelSocket(inner)).once('close', over);
+    } catch (error) {
+      over();
+      throw error;
+    }
   }
 
+  /** One of those who wait: there is room for one. */
   #wake(key: string): void {
-    const waiting = this.#waiting.get(key);
-    this.#waiting.delete(key);
-    for (const go of waiting ?? []) go();
+    const [go] = this.#waiting.get(key) ?? [];
+    go?.();
   }
 
   /**
    * Waits while the cluster has all the connections it may have and this endpoint has one of them (a pool may always
-   * have one). `free` = a connection has room now. Returns the end of being pending; rejects with overflow.
+   * have one). `free` = a connection has room now. Gives the end of being pending; throws overflow. At once where
+   * nothing is waited for, so that nobody else counts on the same room.
    */
-  async #admit(r: AttemptRequest, key: string, free: () => boolean, held: () => boolean) {
+  #admit(
+    r: AttemptRequest,
+    key: string,
+    free: () => boolean,
+    held: () => boolean,
+  ): (() => void) | Promise<() => void> {
     const rules = r.cluster.policy.breaker;
     if (free()) return () => {};
     const pending = r.breaker.take('pending', rules);
@@ -140,14 +151,24 @@ export class Upstreams {
     }
     const full = (): boolean =>
       rules.maxConnections > 0 && r.breaker.count('connections') >= rules.maxConnections;
-    while (full() && held() && !free() && !r.stop.aborted) {
+    const must = (): boolean => full() && held() && !free() && !r.stop.aborted;
+    return must() ? this.#wait(r, key, must).then(() => pending) : pending;
+  }
+
+  async #wait({ stop }: AttemptRequest, key: string, must: () => boolean): Promise<void> {
+    while (must()) {
       await new Promise<void>((resolve) => {
         const list = this.#waiting.get(key) ?? new Set<() => void>();
-        this.#waiting.set(key, list.add(resolve));
-        r.stop.onAbort(() => resolve());
+        const go = (): void => {
+          leave();
+          list.delete(go);
+          if (list.size === 0) this.#waiting.delete(key);
+          resolve();
+        };
+        const leave = stop.onAbort(go);
+        this.#waiting.set(key, list.add(go));
       });
     }
-    return pending;
   }
 
   // --- HTTP/1.1
@@ -155,7 +176,13 @@ export class Upstreams {
   async #attempt1(r: AttemptRequest): Promise<Attempted> {
     const key = keyOf(r);
     const free = (): boolean => this.#agent.hasFree(key);
-    const pending = await this.#admit(r, key, free, () => this.#agent.hasBusy(key));
+    const admitted = this.#admit(r, key, free, () => this.#agent.hasBusy(key));
+    const pending = admitted instanceof Promise ? await admitted : admitted;
+    if (r.stop.aborted) {
+      pending();
+      this.#wake(key);
+      throw failureOf(r.stop.reason, false, r.stop);
+    }
     return new Promise((resolve, reject) => {
       let connected = false;
       const { maxUses, connection } = r.cluster.policy;
@@ -179,23 +206,34 @@ export class Upstreams {
         maxHeaderSize: 80 * 1024,
       });
       request.maxHeadersCount = maxResponseHeaders + 1;
-      const settle = r.stop.onAbort((reason) => void request.destroy(reason));
-      request.on('error', (error) => {
+      const failed = (error: Error): void => {
         pending();
         settle();
-        r.body.detach();
+        r.body.detach(request);
         const failure = failureOf(error, connected, r.stop);
         const stale = failure.kind === 'termination' && request.reusedSocket;
         const again = stale && repeatable.has(r.head.method);
         reject(again ? new UpstreamFailure('stale', failure.fault) : failure);
+      };
+      const settle = r.stop.onAbort((reason) => {
+        request.destroy(reason);
+        // Node tells of it no sooner than there is a connection.
+        if (!connected) failed(reason);
       });
+      request.on('error', failed);
       request.on('information', (info) => {
         r.inform({ status: info.statusCode, headers: fromRaw(info.rawHeaders).headers });
       });
       request.on('upgrade', (response, socket, head) => {
         settle();
+        const abort = (): void => void socket.destroy();
+        if (r.head.upgrade === undefined) {
+          abort();
+          r.body.detach(request);
+          return reject(new UpstreamFailure('protocol'));
+        }
         if (head.length > 0) socket.unshift(head);
-        resolve({ ...answer1(response), switched: socket });
+        resolve({ ...answer1(response), switched: socket, abort });
       });
       request.on('response', (response) => {
         response.on('close', settle);
@@ -232,7 +270,7 @@ export class Upstreams {
         held.active--;
         this.#wake(keyOf(r));
         settle();
-        r.body.detach();
+        r.body.detach(stream);
         reject(streamFailure(stream.rstCode ?? 0, failure, r.stop));
       });
       stream.on('error', (error) => {
@@ -265,23 +303,23 @@ export class Upstreams {
       this.#sessions
         .get(key)
         ?.find((s) => s.usable && s.active < r.cluster.policy.connection.maxStreams);
-    const pending = await this.#admit(
-      r,
-      key,
-      () => room() !== undefined,
-      () => this.#sessions.has(key),
-    );
-    try {
-      for (;;) {
-        const found = room();
-        if (found) return take(found, r);
+    const free = (): boolean => room() !== undefined;
+    for (;;) {
+      const pending = await this.#admit(r, key, free, () => this.#sessions.has(key));
+      try {
         const others = this.#dialling.get(key);
-        // Who dials has what came of it; who waited looks again whether there is room.
-        if (!others) return take(await this.#dialSession(r, key), r);
-        await others;
+        const found =
+          room() ?? (others ? undefined : await r.stop.until(this.#dialSession(r, key)));
+        if (found) {
+          take(found, r);
+          if (room()) this.#wake(key);
+          return found;
+        }
+        // Who dials has what came of it; who waited asks again to be let in.
+        if (others) await r.stop.until(others);
+      } finally {
+        pending();
       }
-    } finally {
-      pending();
     }
   }
 
