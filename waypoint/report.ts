@@ -235,14 +235,15 @@ function recordOf(x: Exchange, durationMs: number, nowMs: number): () => Waypoin
   const { method, path, query } = x.head;
   const { status, flags, route, attempts, reason, policy, endpoint } = x.outcome;
   const told = base(x.connection, endpoint, durationMs, nowMs);
-  // A part of a text keeps all of it in memory: what is long is copied now.
-  const shown = path.length + query.length > longestPath && printable(path, longestPath);
+  // A part of a text keeps all of it in memory: what is long is copied now, and is not held beside the copy.
+  const long = path.length + query.length > longestPath;
+  const kept = long ? printable(path, longestPath) : path;
   return () => ({
     ...told(),
     state: reason === undefined ? 'ended' : 'refused',
     request: {
       method,
-      path: shown || printable(path, longestPath),
+      path: long ? kept : printable(kept, longestPath),
       status,
       flags,
       route,
