@@ -190,6 +190,8 @@ describe('M18 tls of a DestinationRule', () => {
         { 'tls.key': 'x' },
         /no PEM private key/,
       ],
+      ['a mode that is not known', { mode: 'SIMPEL' }, undefined, /^mode "SIMPEL" is not known$/],
+      ['a mode that is no text', { mode: 1 }, undefined, /^mode 1 is not known$/],
       ['a file', { mode: 'SIMPLE', caCertificates: '/etc/ca.pem' }, undefined, /only be "system"/],
     ];
   for (const [name, tls, data, wanted] of faults) {

@@ -5,6 +5,7 @@ import type { Draft } from '../../core/rpc/index.ts';
 import { field, text, texts } from '../cluster/index.ts';
 import type { World } from './binding.ts';
 import { certificateFault } from './certificate.ts';
+import { tlsModes } from './policy-values.ts';
 
 /** Secrets are of `client`, the proxy's own namespace. */
 export function outsideTls(
@@ -12,7 +13,12 @@ export function outsideTls(
   v: unknown,
   client: string,
 ): { readonly tls?: Draft<wire.L7OutsideTls> } {
-  const mode = text(field(v, 'mode'));
+  const given = field(v, 'mode') ?? 'DISABLE';
+  const mode = text(given);
+  if (typeof v !== 'object' || !tlsModes.includes(mode)) {
+    const shown = JSON.stringify(typeof v === 'object' ? given : v).slice(0, 60);
+    return { tls: { fault: `mode ${shown} is not known` } };
+  }
   // DISABLE and ISTIO_MUTUAL have no effect here: the transport is HBONE.
   if (mode !== 'SIMPLE' && mode !== 'MUTUAL') return {};
   const base = {

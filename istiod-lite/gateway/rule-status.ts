@@ -4,11 +4,13 @@ import { field, list, type ServiceFacts, text } from '../cluster/index.ts';
 import { serviceHostname } from '../translate/index.ts';
 import { bindService, type World } from './binding.ts';
 import { isDelegate, rootsOf } from './delegates.ts';
-import { hasSelector, olderThan, servicesOf } from './destination-rules.ts';
+import { hasSelector, olderThan, rulesFor, servicesOf } from './destination-rules.ts';
 import { entryServices } from './entry-services.ts';
 import { fullHost, hostMatches } from './hosts.ts';
 import type { RuleFacts } from './objects.ts';
 import { settle, type Wanted } from './conditions.ts';
+import { outsideTls } from './outside-tls.ts';
+import { tlsModes, unreadableValues } from './policy-values.ts';
 import { unsupportedParts } from './traffic-policy.ts';
 import { forMesh, hostsOf, shadowOf, virtualNotes } from './virtual-services.ts';
 
@@ -58,31 +60,75 @@ function accepted(world: World, r: RuleFacts): Wanted {
   return say('True', 'Accepted', 'Rule was valid');
 }
 
-export function destinationRuleStatus(world: World, r: RuleFacts, now: string): object | undefined {
-  const parts = unsupportedParts(field(r.spec, 'trafficPolicy'));
-  for (const s of list(field(r.spec, 'subsets'))) {
-    const where = `subsets[${text(field(s, 'name'))}].trafficPolicy`;
-    parts.push(...unsupportedParts(field(s, 'trafficPolicy'), where));
-  }
-  const named = parts.map((p) => `${p} is not supported`);
-  return write(r, [accepted(world, r), ...partly(named)], now);
+/** Every trafficPolicy in a rule with its place: its own, those of subsets. */
+function policiesOf(r: RuleFacts): { readonly policy: unknown; readonly where: string }[] {
+  const own = { policy: field(r.spec, 'trafficPolicy'), where: 'trafficPolicy' };
+  const subsets = list(field(r.spec, 'subsets')).map((s) => ({
+    policy: field(s, 'trafficPolicy'),
+    where: `subsets[${text(field(s, 'name'))}].trafficPolicy`,
+  }));
+  return [own, ...subsets];
 }
 
-/** Services it speaks for that have a waypoint which may read it, with that waypoint's namespace. */
-function bound(world: World, v: RuleFacts): { s: ServiceFacts; client: string }[] {
-  const out: { s: ServiceFacts; client: string }[] = [];
+/** Blocks `tls` that a waypoint which sends by this rule cannot have; a mode that is not known is told as a value. */
+function tlsFaults(world: World, r: RuleFacts): string[] {
+  const blocks = policiesOf(r)
+    .flatMap(({ policy, where }) => [
+      { tls: field(policy, 'tls'), at: `${where}.tls` },
+      ...list(field(policy, 'portLevelSettings')).map((p, i) => ({
+        tls: field(p, 'tls'),
+        at: `${where}.portLevelSettings[${i}].tls`,
+      })),
+    ])
+    .filter(({ tls }) => tlsModes.includes(text(field(tls, 'mode'))));
+  if (blocks.length === 0) return [];
+  return waypointsUsing(world, r).flatMap((client) =>
+    blocks.flatMap(({ tls, at }) => {
+      const { fault } = outsideTls(world, tls, client).tls ?? {};
+      return fault === undefined ? [] : [`${at}: ${fault}: nothing is sent`];
+    }),
+  );
+}
+
+/** Namespaces of waypoints that send by this rule. */
+function waypointsUsing(world: World, r: RuleFacts): string[] {
+  const hosts = new Set(servicesOf(world, r));
+  const all = boundServices(world, (hostname) => hosts.has(hostname)).filter(({ s, client }) => {
+    const hostname = serviceHostname(s, world.settings);
+    return rulesFor(world, { namespace: s.namespace, hostname }, client)?.rules.includes(r);
+  });
+  return [...new Set(all.map(({ client }) => client))];
+}
+
+export function destinationRuleStatus(world: World, r: RuleFacts, now: string): object | undefined {
+  const parts = policiesOf(r).flatMap(({ policy, where }) => [
+    ...unsupportedParts(policy, where).map((p) => `${p} is not supported`),
+    ...unreadableValues(policy, where),
+  ]);
+  return write(r, [accepted(world, r), ...partly([...parts, ...tlsFaults(world, r)])], now);
+}
+
+type Bound = { readonly s: ServiceFacts; readonly client: string };
+
+/** Services that have a waypoint, with that waypoint's namespace. */
+function boundServices(world: World, wanted: (hostname: string) => boolean): Bound[] {
   const entries = [...world.cluster.serviceEntries.all()].flatMap((e) => [
     ...entryServices(e).values(),
   ]);
-  for (const s of [...world.cluster.services.all(), ...entries]) {
-    const hostname = serviceHostname(s, world.settings);
-    if (!hostsOf(world, v).some((h) => hostMatches(h, hostname))) continue;
+  return [...world.cluster.services.all(), ...entries].flatMap((s) => {
+    if (!wanted(serviceHostname(s, world.settings))) return [];
     const binding = bindService(world, s);
     const client = binding.kind === 'none' ? undefined : binding.gateway?.namespace;
-    if (client === undefined) continue;
-    if (v.namespace === s.namespace || v.namespace === client) out.push({ s, client });
-  }
-  return out;
+    return client === undefined ? [] : [{ s, client }];
+  });
+}
+
+/** Services it speaks for that have a waypoint which may read it, with that waypoint's namespace. */
+function bound(world: World, v: RuleFacts): Bound[] {
+  const hosts = hostsOf(world, v);
+  return boundServices(world, (hostname) => hosts.some((h) => hostMatches(h, hostname))).filter(
+    ({ s, client }) => v.namespace === s.namespace || v.namespace === client,
+  );
 }
 
 /** Without hosts it holds through those that delegate to it. */

@@ -711,6 +711,65 @@ describe('status', () => {
       1,
     );
   });
+  const unreadable: readonly (readonly [unknown, string])[] = [
+    [
+      { loadBalancer: { warmup: { duration: 'soon' } } },
+      'loadBalancer.warmup.duration "soon" is no duration such as 10s',
+    ],
+    [
+      { loadBalancer: { warmup: { duration: 30 } } },
+      'loadBalancer.warmup.duration 30 is no duration such as 10s',
+    ],
+    [{ loadBalancer: { warmup: { aggression: 2 } } }, 'loadBalancer.warmup has no duration'],
+    [
+      { loadBalancer: { warmup: { duration: '1s', minimumPercent: 200 } } },
+      'loadBalancer.warmup.minimumPercent 200 is more than 100',
+    ],
+    [
+      { loadBalancer: { warmup: { duration: '1s', aggression: 0.5 } } },
+      'loadBalancer.warmup.aggression 0.5 is less than 1',
+    ],
+    [
+      { connectionPool: { tcp: { tcpKeepalive: { probes: -1 } } } },
+      'connectionPool.tcp.tcpKeepalive.probes -1 is less than 0',
+    ],
+    [
+      { connectionPool: { tcp: { maxConnections: 'ten' } } },
+      'connectionPool.tcp.maxConnections "ten" is no number',
+    ],
+    [{ proxyProtocol: { version: 'V3' } }, 'proxyProtocol.version "V3" is none of V1, V2'],
+    [{ proxyProtocol: 'V1' }, 'proxyProtocol "V1" is no object'],
+    [
+      { tls: { mode: 'SIMPEL' } },
+      'tls.mode "SIMPEL" is none of DISABLE, SIMPLE, MUTUAL, ISTIO_MUTUAL',
+    ],
+    [
+      { portLevelSettings: [{ retryBudget: { percent: 'a' } }] },
+      'portLevelSettings[0].retryBudget.percent "a" is no number',
+    ],
+  ];
+  for (const [trafficPolicy, wanted] of unreadable) {
+    test(`K9: a value that cannot be read is told: ${wanted}`, () => {
+      assert.deepEqual(ofDr('a', dr('a', { trafficPolicy })), [
+        'Accepted True Accepted: Rule was valid',
+        `PartiallyInvalid True UnsupportedValue: trafficPolicy.${wanted}`,
+      ]);
+      const subsets = [{ name: 'v1', labels: {}, trafficPolicy }];
+      assert.ok(
+        ofDr('a', dr('a', { subsets }))[1]?.endsWith(`: subsets[v1].trafficPolicy.${wanted}`),
+      );
+    });
+  }
+  test('a Secret that is not there is told, where a waypoint sends by the rule', () => {
+    const tls = { mode: 'SIMPLE', credentialName: 'none' };
+    const spec = { trafficPolicy: { tls, portLevelSettings: [{ port: { number: 80 }, tls }] } };
+    const fault = 'Secret shop/none of type kubernetes.io/tls not found: nothing is sent';
+    assert.equal(
+      ofDr('a', dr('a', spec))[1],
+      `PartiallyInvalid True UnsupportedValue: trafficPolicy.tls: ${fault}; trafficPolicy.portLevelSettings[0].tls: ${fault}`,
+    );
+    assert.equal(ofDr('a', dr('a', { ...spec, exportTo: ['other'] })).length, 1);
+  });
   test('a VirtualService that holds; shadowed by an older one; by a route', () => {
     assert.deepEqual(ofVs('a', vs('a', one)), ['Accepted True Accepted: Route was valid']);
     assert.deepEqual(ofVs('a', vs('a', one, {}, at(2)), vs('b', one, {}, at(1))), [
