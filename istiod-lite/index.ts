@@ -12,7 +12,6 @@ export {
   list,
   nothingTouched,
   readAuthorizationPolicy,
-  readConditions,
   text,
   texts,
 } from './cluster/index.ts';

@@ -1,8 +1,8 @@
 // What controllers have written into statuses, and kinds that nobody reads. Pure.
-import { field, list, readConditions, text } from '../../istiod-lite/index.ts';
+import { field, list, text } from '../../istiod-lite/index.ts';
 import type { Path, Say, Snapshot } from './snapshot.ts';
 
-/** Conditions that say something is wrong when they are False. */
+/** Conditions that say something is wrong when they are False, or True for one of the reasons below. */
 const watched: ReadonlySet<string> = new Set([
   'istio.io/WaypointBound',
   'ZtunnelAccepted',
@@ -12,59 +12,54 @@ const watched: ReadonlySet<string> = new Set([
   'Programmed',
   'ResolvedRefs',
 ]);
-/** Kinds whose conditions are the mesh's business. */
-const kinds = [
-  'Service',
-  'ServiceEntry',
-  'WorkloadEntry',
-  'AuthorizationPolicy',
-  'PeerAuthentication',
-  'RequestAuthentication',
-  'Gateway',
-  'GatewayClass',
-];
-/** Kinds that have one list of conditions for each of several others. */
-const perOther: readonly (readonly [string, 'parents' | 'ancestors'])[] = [
-  ['HTTPRoute', 'parents'],
-  ['GRPCRoute', 'parents'],
-  ['TCPRoute', 'parents'],
-  ['TLSRoute', 'parents'],
-  ['BackendTLSPolicy', 'ancestors'],
-  ['XBackendTrafficPolicy', 'ancestors'],
-];
+const onlyInPart: ReadonlySet<string> = new Set(['PartiallyInvalid', 'UnsupportedValue']);
+/** Conditions that say something is wrong when they are True. */
+const faults: ReadonlySet<string> = new Set(['PartiallyInvalid', 'Conflicted']);
 
-interface Found {
-  readonly type: string;
-  readonly status: string;
-  readonly reason: string;
-  readonly message: string;
+/** Kinds whose conditions are the mesh's business, and the lists in their statuses that have conditions of their own. */
+const kinds: Readonly<Record<string, readonly (string | undefined)[]>> = {
+  Service: [undefined],
+  ServiceEntry: [undefined],
+  WorkloadEntry: [undefined],
+  AuthorizationPolicy: [undefined],
+  PeerAuthentication: [undefined],
+  RequestAuthentication: [undefined],
+  DestinationRule: [undefined],
+  VirtualService: [undefined],
+  Gateway: [undefined, 'listeners'],
+  GatewayClass: [undefined],
+  HTTPRoute: ['parents'],
+  GRPCRoute: ['parents'],
+  TCPRoute: ['parents'],
+  TLSRoute: ['parents'],
+  BackendTLSPolicy: ['ancestors'],
+  XBackendTrafficPolicy: ['ancestors'],
+};
+
+function negative(c: unknown): string | undefined {
+  const of = (name: string): string => text(field(c, name));
+  const [type, status, reason] = [of('type'), of('status'), of('reason')];
+  const said =
+    (watched.has(type) && (status === 'False' || onlyInPart.has(reason))) ||
+    (faults.has(type) && status === 'True');
+  if (!said) return undefined;
+  return `a condition is negative: type=${type}, reason=${reason}, message=${of('message')}`;
 }
 
-const isNegative = (c: Found): boolean =>
-  watched.has(c.type) && (c.status === 'False' || c.reason === 'PartiallyInvalid');
-
-const words = (c: Found): string =>
-  `a condition is negative: type=${c.type}, reason=${c.reason}, message=${c.message}`;
+/** Each list of conditions in a status, with its place. */
+function* conditionsIn(status: unknown, within: string | undefined): Generator<[Path, unknown]> {
+  if (within === undefined) return yield [['status'], status];
+  for (const [i, part] of list(field(status, within)).entries())
+    yield [['status', within, i], part];
+}
 
 export function checkConditions(s: Snapshot, say: Say): void {
-  for (const kind of kinds) {
+  for (const [kind, places] of Object.entries(kinds)) {
     for (const o of s.of(kind)) {
-      for (const [i, c] of readConditions(o).entries())
-        if (isNegative(c)) say('IST0171', o, ['status', 'conditions', i], words(c));
-    }
-  }
-  for (const [kind, others] of perOther) {
-    for (const o of s.of(kind)) {
-      for (const [p, parent] of list(field(o['status'], others)).entries()) {
-        const path: Path = ['status', others, p, 'conditions'];
-        for (const [i, c] of list(field(parent, 'conditions')).entries()) {
-          const found: Found = {
-            type: text(field(c, 'type')),
-            status: text(field(c, 'status')),
-            reason: text(field(c, 'reason')),
-            message: text(field(c, 'message')),
-          };
-          if (isNegative(found)) say('IST0171', o, [...path, i], words(found));
+      for (const [at, part] of places.flatMap((p) => [...conditionsIn(o['status'], p)])) {
+        for (const [i, c] of list(field(part, 'conditions')).entries()) {
+          const words = negative(c);
+          if (words !== undefined) say('IST0171', o, [...at, 'conditions', i], words);
         }
       }
     }

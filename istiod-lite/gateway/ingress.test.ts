@@ -107,7 +107,12 @@ before(async () => {
 });
 
 interface Conditions {
-  readonly conditions: readonly { type: string; status: string; reason: string }[];
+  readonly conditions: readonly {
+    type: string;
+    status: string;
+    reason: string;
+    message?: string;
+  }[];
 }
 const reasons = (s: Conditions | undefined): Record<string, string> =>
   Object.fromEntries((s?.conditions ?? []).map((c) => [c.type, `${c.status} ${c.reason}`]));
@@ -256,6 +261,14 @@ describe('listeners', () => {
       assert.deepEqual(reasons(status.listeners[0]), wanted);
     });
   }
+
+  test('of several certificates every one that cannot be shown is told', async () => {
+    const refs = { certificateRefs: ['nil', 'pair', 'none'].map((name) => ({ name })) };
+    const [listener] = statusOf(world(gateway(https({}, refs)), await pair())).listeners;
+    const said = listener?.conditions?.find((c) => c.type === 'ResolvedRefs')?.message;
+    const missing = (name: string) => `Secret shop/${name} of type kubernetes.io/tls not found`;
+    assert.equal(said, `${missing('nil')}; ${missing('none')}`);
+  });
 
   test('of two with one port and hostname, or two protocols, the first is served', () => {
     const w = world(

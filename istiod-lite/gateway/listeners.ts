@@ -84,7 +84,7 @@ function certificate(world: World, g: GatewayFacts, ref: ObjectRef): SecretFacts
 
 interface Certificates {
   readonly secrets: readonly SecretFacts[];
-  /** The first fault; harmless where there are others that can be shown. */
+  /** By the first of those that cannot be shown, with what is said of each; harmless where there are others. */
   readonly fault?: ListenerFault;
 }
 
@@ -93,13 +93,16 @@ function certificates(world: World, g: GatewayFacts, l: ListenerFacts): Certific
   const refs = l.tls?.certificates ?? [];
   if (refs.length === 0) return { secrets: [], fault: badRef('certificateRefs are missing') };
   const secrets: SecretFacts[] = [];
-  let wrong: ListenerFault | undefined;
+  const faults: ListenerFault[] = [];
   for (const ref of refs) {
     const found = certificate(world, g, ref);
-    if ('type' in found) wrong ??= found;
+    if ('type' in found) faults.push(found);
     else secrets.push(found);
   }
-  return { secrets, ...(wrong && { fault: { ...wrong, harmless: secrets.length > 0 } }) };
+  const [first] = faults;
+  if (!first) return { secrets };
+  const message = faults.map((f) => f.message).join('; ');
+  return { secrets, fault: { ...first, message, harmless: secrets.length > 0 } };
 }
 
 const endsTls = (l: ListenerFacts): boolean =>
