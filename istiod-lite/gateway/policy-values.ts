@@ -1,34 +1,22 @@
 // Values of a trafficPolicy that cannot be read (K9): CRDs other than ours let them through, and what they asked for
 // does not happen. Each is told by its place and what stands there. Pure.
-import { field, list, text } from '../cluster/index.ts';
-import { duration } from './hosts.ts';
-
-type Fault = (v: unknown) => string | undefined;
-
-const aDuration: Fault = (v) => (duration(v) === undefined ? 'no duration such as 10s' : undefined);
-
-const numeric =
-  (least: number, most = Number.MAX_VALUE): Fault =>
-  (v) => {
-    if (typeof v !== 'number') return 'no number';
-    if (v < least) return `less than ${least}`;
-    return v > most ? `more than ${most}` : undefined;
-  };
-const [aCount, aPercent] = [numeric(0), numeric(0, 100)];
-
-const oneOf =
-  (...words: string[]): Fault =>
-  (v) =>
-    words.includes(text(v)) ? undefined : `none of ${words.join(', ')}`;
-
-const anObject: Fault = (v) =>
-  typeof v === 'object' && v !== null && !Array.isArray(v) ? undefined : 'no object';
+import { field, list } from '../cluster/index.ts';
+import {
+  aCount,
+  aDuration,
+  anObject,
+  aPercent,
+  numeric,
+  oneOf,
+  placed,
+  unreadable,
+} from './values.ts';
 
 /** `ISTIO_MUTUAL` and `DISABLE` have no effect; one that is not known sends nothing (`outsideTls`). */
 export const tlsModes = ['DISABLE', 'SIMPLE', 'MUTUAL', 'ISTIO_MUTUAL'];
 
 /** By place; blocks stand before what is in them. */
-const values: Readonly<Record<string, Fault>> = {
+const values = placed({
   loadBalancer: anObject,
   'loadBalancer.simple': oneOf(
     'UNSPECIFIED',
@@ -82,19 +70,11 @@ const values: Readonly<Record<string, Fault>> = {
   'proxyProtocol.version': oneOf('V1', 'V2'),
   tls: anObject,
   'tls.mode': oneOf(...tlsModes),
-};
-
-const shown = (v: unknown): string => JSON.stringify(v).slice(0, 60);
+});
 
 /** A sentence for each value of a policy that cannot be read; `prefix` is the policy's place. */
 export function unreadableValues(policy: unknown, prefix: string): string[] {
-  const out: string[] = [];
-  for (const [place, look] of Object.entries(values)) {
-    const given = field(policy, ...place.split('.'));
-    if (given === undefined || given === null) continue;
-    const fault = look(given);
-    if (fault !== undefined) out.push(`${prefix}.${place} ${shown(given)} is ${fault}`);
-  }
+  const out = unreadable(values, policy, prefix);
   const warmup = field(policy, 'loadBalancer', 'warmup');
   const old = field(policy, 'loadBalancer', 'warmupDurationSecs');
   if (anObject(warmup) === undefined && (field(warmup, 'duration') ?? old) === undefined) {

@@ -787,6 +787,49 @@ describe('status', () => {
     assert.match(all[1] ?? '', /http\[0\]\.odd is not supported: the rule answers 500/);
     assert.match(all[1] ?? '', /destination nobody\.shop\.svc\.cluster\.local not found/);
   });
+  const idle: readonly (readonly [object, string])[] = [
+    [{ timeout: 'never' }, 'timeout "never" is no duration such as 10s'],
+    [
+      { retries: { attempts: 2, perTryTimeout: 5 } },
+      'retries.perTryTimeout 5 is no duration such as 10s',
+    ],
+    [
+      { retries: { retryOn: '503,reset,connect-failures' } },
+      'retries.retryOn "503,reset,connect-failures" is no list of known conditions: "connect-failures"',
+    ],
+    [{ retries: { backof: '1s' } }, 'retries.backof is not supported'],
+    [{ fault: { dely: {} } }, 'fault.dely is not supported'],
+    [
+      { fault: { delay: { fixedDelay: 'long', percentage: { value: 101 } } } },
+      'fault.delay.fixedDelay "long" is no duration such as 10s; http[0].fault.delay.percentage.value 101 is more than 100',
+    ],
+    [
+      { rewrite: { uriRegexRewrite: { rewrite: '/' } } },
+      'rewrite.uriRegexRewrite without match is not supported: the rule answers 500',
+    ],
+    [
+      { rewrite: { uri: '/', uriRegexRewrite: { match: '/', rewrite: '/' } } },
+      'rewrite.uri beside uriRegexRewrite is not supported: the rule answers 500',
+    ],
+    [{ rewrite: { uriRegex: {} } }, 'rewrite.uriRegex is not supported: the rule answers 500'],
+  ];
+  for (const [rule, wanted] of idle) {
+    test(`K9: a part of a VirtualService that does nothing is told: ${wanted}`, () => {
+      const [accepted, partly] = ofVs('a', vs('a', [{ route: [to('web')], ...rule }]));
+      assert.equal(accepted, 'Accepted True Accepted: Route was valid');
+      assert.equal(partly, `PartiallyInvalid True UnsupportedValue: http[0].${wanted}`);
+    });
+  }
+  test('K9: a VirtualService whose every part is known says nothing', () => {
+    const rule = {
+      route: [to('web')],
+      timeout: '0s',
+      retries: { attempts: 0, retryOn: '5xx, 503', perTryTimeout: '1s', backoff: '25ms' },
+      fault: { abort: { httpStatus: 418, percentage: { value: 0.5 } } },
+      rewrite: { authority: 'x', uriRegexRewrite: { match: '/', rewrite: '' } },
+    };
+    assert.equal(ofVs('a', vs('a', [rule])).length, 1);
+  });
   test('nothing to say twice', () => {
     const rule = dr('a', simple('RANDOM'));
     const w = world(rule);

@@ -15,7 +15,8 @@ import { each, fullHost, ms, unknownFields, whole } from './hosts.ts';
 import type { RuleFacts } from './objects.ts';
 import { retriesOf } from './retries.ts';
 import type { OwnedRule, Tell } from './delegates.ts';
-import { expressionFault, matchFault, rewriteFault } from './expressions.ts';
+import { expressionFault, matchFault } from './expressions.ts';
+import { brokenRewrite, idleParts } from './virtual-values.ts';
 
 export interface RuleContext {
   readonly world: World;
@@ -296,16 +297,12 @@ function redirectOf(h: unknown, kind: number, port: number): Draft<wire.L7Redire
   };
 }
 
-const regexRewriteOf = (h: unknown): readonly [string, string] => {
-  const r = field(h, 'rewrite', 'uriRegexRewrite');
-  return [text(field(r, 'match')), text(field(r, 'rewrite'))];
-};
-
 function rewriteOf(h: unknown, kind: number): Draft<wire.L7Rewrite> | undefined {
   const r = field(h, 'rewrite');
   if (r === undefined) return undefined;
   const to = text(field(r, 'uri'));
-  const [pattern, substitution] = regexRewriteOf(h);
+  const regex = field(r, 'uriRegexRewrite');
+  const [pattern, substitution] = [text(field(regex, 'match')), text(field(regex, 'rewrite'))];
   return {
     hostname: text(field(r, 'authority')),
     ...(to !== '' && { path: pathChange(to, kind) }),
@@ -326,10 +323,7 @@ function directOf(h: unknown): Draft<wire.L7DirectResponse> | undefined {
 
 /** What would change an answer if it were left out makes the rule answer 500. */
 function brokenParts(h: unknown): string[] {
-  const out = unknownFields(h, knownRule);
-  const [pattern, by] = regexRewriteOf(h);
-  const fault = rewriteFault(pattern, by);
-  if (fault !== undefined) out.push(`rewrite.uriRegexRewrite (${fault})`);
+  const out = [...unknownFields(h, knownRule), ...brokenRewrite(h)];
   const bytes = text(field(h, 'directResponse', 'body', 'bytes'));
   if (!isUtf8(Buffer.from(bytes, 'base64'))) {
     out.push('directResponse.body.bytes, which is no text in UTF-8,');
@@ -352,6 +346,7 @@ export function httpEntries(
   for (const name of broken) {
     note(c, 'UnsupportedValue', `http[${index}].${name} is not supported: the rule answers 500`);
   }
+  for (const text of idleParts(h, `http[${index}]`)) note(c, 'UnsupportedValue', text);
   const route = list(field(h, 'route'));
   const [retry, fault, cors] = [retriesOf(field(h, 'retries')), faultOf(h), corsOf(c, h)];
   const direct = directOf(h);
