@@ -122,6 +122,8 @@ export class ClusterState {
   readonly workloadEntries = new Table<WorkloadEntryFacts>();
   readonly serviceAccounts = new Table<Meta>();
   readonly #podsByNode = new Map<string, Set<ObjectKey>>();
+  /** How many services and entries have come, changed or gone. */
+  changes = 0;
 
   /** Mesh objects labelled for another revision than `revision` are another control plane's. */
   constructor(rootNamespace: string, revision = 'default') {
@@ -152,6 +154,7 @@ export class ClusterState {
   /** Adds to `touched` what this event changes. */
   apply(kind: Kind, type: EventType, o: KubeObject, touched: Touched): void {
     const gone = type === 'DELETED' || (meshKinds.has(kind) && this.#foreign(o));
+    if (kind === 'Service' || kind === 'ServiceEntry') this.changes++;
     switch (kind) {
       case 'Namespace':
         this.#write(this.namespaces, readNamespace(o), gone);

@@ -3,6 +3,7 @@
 import type { ServiceFacts } from '../cluster/index.ts';
 import type { World } from './binding.ts';
 import type { ParentRef, RouteFacts, RouteKind } from './objects.ts';
+import { perState } from './tables.ts';
 
 /** One type of route wins per port. */
 const strength: readonly RouteKind[] = ['GRPCRoute', 'HTTPRoute', 'TLSRoute', 'TCPRoute'];
@@ -42,14 +43,25 @@ export interface Attached {
   readonly consumers: ReadonlyMap<string, readonly RouteFacts[]>;
 }
 
+/** By `namespace/name` of whatever they name as their parent. */
+const routesByParent = perState((world) => {
+  const out = new Map<string, Set<RouteFacts>>();
+  for (const r of world.gateways.routes.values()) {
+    for (const p of r.parents) {
+      const key = `${p.namespace || r.namespace}/${p.name}`;
+      out.set(key, (out.get(key) ?? new Set()).add(r));
+    }
+  }
+  return out;
+});
+
 export function attachedRoutes(
   world: World,
   s: ServiceFacts,
   port: ServiceFacts['ports'][number],
 ): Attached | undefined {
-  const all = [...world.gateways.routes.values()].filter(
-    (r) => aimsAt(r, s, port) && !isForeign(r, s),
-  );
+  const near = routesByParent(world).get(`${s.namespace}/${s.name}`) ?? [];
+  const all = [...near].filter((r) => aimsAt(r, s, port) && !isForeign(r, s));
   const kind = strength.find((k) => all.some((r) => r.kind === k));
   if (!kind) return undefined;
   const routes = all.filter((r) => r.kind === kind).toSorted(byAge);

@@ -1,10 +1,15 @@
 // What the status of a BackendTLSPolicy says, per Gateway that sends by it: accepted, its references found, or what stands
 // before it (Gateway API; waypoint-l7.md 11). Pure; no change = `undefined`.
-import { type BackendTlsFacts, policyFault, type TlsFault } from './backend-tls.ts';
+import {
+  type BackendTlsFacts,
+  backendTlsPolicies,
+  policyFault,
+  type TlsFault,
+} from './backend-tls.ts';
 import type { World } from './binding.ts';
 import { no, type Wanted, yes } from './conditions.ts';
 import { ancestorStatus, type Senders, shownTarget } from './policy-ancestors.ts';
-import { olderPolicy, placesOf, type PolicyTarget } from './policy-targets.ts';
+import { placesOf, type PolicyTarget } from './policy-targets.ts';
 
 function acceptedFor(
   world: World,
@@ -16,7 +21,7 @@ function acceptedFor(
   if (!placesOf(world, p.namespace, t)) {
     return no('Accepted', 'TargetNotFound', `${shown} was not found`);
   }
-  const older = olderPolicy(world.gateways.backendTls.values(), p, t);
+  const older = backendTlsPolicies.older(world, p, t);
   if (older) {
     const by = `BackendTLSPolicy ${older.namespace}/${older.name}`;
     return no('Accepted', 'Conflicted', `${by} holds for ${shown}`);

@@ -10,7 +10,7 @@ import type { World } from './binding.ts';
 import type { Destination } from './destination-rules.ts';
 import type { ObjectRef } from './objects.ts';
 import type { WithAncestors } from './policy-ancestors.ts';
-import { policyFor, readPolicyTargets } from './policy-targets.ts';
+import { policies, readPolicyTargets } from './policy-targets.ts';
 
 export interface BackendTlsFacts extends WithAncestors {
   /** In lower case. */
@@ -161,13 +161,15 @@ export function policyFault(world: World, p: BackendTlsFacts): TlsFault | undefi
   return 'fault' in found ? found.fault : undefined;
 }
 
+export const backendTlsPolicies = policies((world) => world.gateways.backendTls.values());
+
 /** Absent = no policy says anything. */
 export function backendTls(
   world: World,
   d: Destination,
 ): { readonly tls?: Draft<wire.L7OutsideTls> } {
   if (world.gateways.backendTls.size === 0) return {};
-  const p = policyFor(world, world.gateways.backendTls.values(), d);
+  const p = backendTlsPolicies.at(world, d);
   if (!p) return {};
   const fault = policyFault(world, p);
   const base = { sni: p.hostname, subjectAltNames: [...p.subjectAltNames] };

@@ -12,13 +12,7 @@ import {
   shownTarget,
   type WithAncestors,
 } from './policy-ancestors.ts';
-import {
-  olderPolicy,
-  placesOf,
-  policyFor,
-  type PolicyTarget,
-  readPolicyTargets,
-} from './policy-targets.ts';
+import { placesOf, policies, type PolicyTarget, readPolicyTargets } from './policy-targets.ts';
 
 export interface BackendTrafficFacts extends WithAncestors {
   /** As a DestinationRule's retryBudget says it; absent = not given. */
@@ -59,12 +53,15 @@ export function readBackendTrafficPolicy(o: KubeObject): BackendTrafficFacts {
   };
 }
 
+const all = policies((world) => world.gateways.backendTraffic.values());
+const saying = policies((world) =>
+  [...world.gateways.backendTraffic.values()].filter((p) => p.retryBudget !== undefined),
+);
+
 /** As the section of a trafficPolicy; `undefined` = no policy says anything. */
 export function backendRetryBudget(world: World, d: Destination): object | undefined {
-  const { backendTraffic } = world.gateways;
-  if (backendTraffic.size === 0) return undefined;
-  const saying = [...backendTraffic.values()].filter((p) => p.retryBudget !== undefined);
-  return policyFor(world, saying, d)?.retryBudget;
+  if (world.gateways.backendTraffic.size === 0) return undefined;
+  return saying.at(world, d)?.retryBudget;
 }
 
 function acceptedFor(world: World, p: BackendTrafficFacts, t: PolicyTarget): Wanted {
@@ -73,7 +70,7 @@ function acceptedFor(world: World, p: BackendTrafficFacts, t: PolicyTarget): Wan
     return no('Accepted', 'TargetNotFound', `${shown} was not found`);
   }
   if (p.faults.length > 0) return no('Accepted', 'Invalid', p.faults.join('; '));
-  const older = olderPolicy(world.gateways.backendTraffic.values(), p, t);
+  const older = all.older(world, p, t);
   if (older) {
     const by = `XBackendTrafficPolicy ${older.namespace}/${older.name}`;
     return no('Accepted', 'Conflicted', `${by} holds for ${shown}`);

@@ -5,6 +5,7 @@ import { dict, field, list, text } from '../cluster/index.ts';
 import type { World } from './binding.ts';
 import { each, fullHost, isExported } from './hosts.ts';
 import type { RuleFacts } from './objects.ts';
+import { perState } from './tables.ts';
 
 /** One http rule as it is carried out, and whose it is. */
 export interface OwnedRule {
@@ -29,15 +30,22 @@ const keyOf = (root: RuleFacts, rule: unknown): string => {
   return `${text(field(d, 'namespace')) || root.namespace}/${text(field(d, 'name'))}`;
 };
 
+const rootsByDelegate = perState((world) => {
+  const out = new Map<string, Set<RuleFacts>>();
+  for (const r of world.gateways.virtualServices.values()) {
+    for (const h of isDelegate(r) ? [] : each(r.spec, 'http')) {
+      if (field(h, 'delegate') === undefined) continue;
+      const key = keyOf(r, h);
+      out.set(key, (out.get(key) ?? new Set()).add(r));
+    }
+  }
+  return out;
+});
+
 /** VirtualServices with a rule that leads to this one. */
 export function rootsOf(world: World, v: RuleFacts): RuleFacts[] {
-  const key = `${v.namespace}/${v.name}`;
-  return [...world.gateways.virtualServices.values()].filter(
-    (r) =>
-      !isDelegate(r) &&
-      isExported(v, r.namespace) &&
-      each(r.spec, 'http').some((h) => field(h, 'delegate') !== undefined && keyOf(r, h) === key),
-  );
+  const all = rootsByDelegate(world).get(`${v.namespace}/${v.name}`) ?? [];
+  return [...all].filter((r) => isExported(v, r.namespace));
 }
 
 /** The rules of a VirtualService in order, delegates in their places. */

@@ -3,12 +3,13 @@ import { podUid } from '../../core/model/index.ts';
 import type * as wire from '../../core/proto/index.ts';
 import type { Draft } from '../../core/rpc/index.ts';
 import { type Dict, field, list, text } from '../cluster/index.ts';
-import { selects } from '../translate/index.ts';
+import { selects, serviceHostname } from '../translate/index.ts';
 import { backendTls } from './backend-tls.ts';
 import { backendRetryBudget } from './backend-traffic.ts';
 import { outsideTls } from './outside-tls.ts';
 import type { World } from './binding.ts';
-import { byRuleAge, fullHost, hostMatches, hostRank, isExported } from './hosts.ts';
+import { byRuleAge, fullHost, hostRank, isExported } from './hosts.ts';
+import { ByHost, perState } from './tables.ts';
 import type { RuleFacts } from './objects.ts';
 import { sectionNames, type Sections, subsetLabels, trafficPolicy } from './traffic-policy.ts';
 
@@ -31,6 +32,12 @@ export const hasSelector = (r: RuleFacts): boolean =>
 const hostOf = (world: World, r: RuleFacts): string =>
   fullHost(world, text(field(r.spec, 'host')), r.namespace);
 
+const rulesByHost = perState((world) => {
+  const out = new ByHost<RuleFacts>();
+  for (const r of world.gateways.destinationRules.values()) out.add(hostOf(world, r), r);
+  return out;
+});
+
 /**
  * As a client in the waypoint's namespace would look: its own namespace, the service's, the root. The first with any
  * match holds; inside it the most exact host; rules of the same host are merged.
@@ -40,10 +47,9 @@ export function rulesFor(
   service: { readonly namespace: string; readonly hostname: string },
   client: string,
 ): Merged | undefined {
-  const all = [...world.gateways.destinationRules.values()].filter(
-    (r) =>
-      !hasSelector(r) && isExported(r, client) && hostMatches(hostOf(world, r), service.hostname),
-  );
+  const all = rulesByHost(world)
+    .of(service.hostname)
+    .filter((r) => !hasSelector(r) && isExported(r, client));
   for (const namespace of new Set([client, service.namespace, world.settings.rootNamespace])) {
     const here = all.filter((r) => r.namespace === namespace);
     if (here.length === 0) continue;
@@ -67,28 +73,26 @@ function merge(rules: readonly RuleFacts[]): Merged {
 
 /** Rules of the same namespace and host that are older, whose trafficPolicy holds instead. */
 export function olderThan(world: World, r: RuleFacts): RuleFacts[] {
-  const host = hostOf(world, r);
-  return [...world.gateways.destinationRules.values()]
-    .filter(
-      (o) => o !== r && o.namespace === r.namespace && !hasSelector(o) && hostOf(world, o) === host,
-    )
+  return rulesByHost(world)
+    .same(hostOf(world, r))
+    .filter((o) => o !== r && o.namespace === r.namespace && !hasSelector(o))
     .filter((o) => byRuleAge(o, r) < 0)
     .toSorted(byRuleAge);
 }
 
-/** Services that a rule's host stands for. */
-export function servicesOf(world: World, r: RuleFacts): string[] {
-  const host = hostOf(world, r);
-  const out: string[] = [];
+const hosts = perState((world) => {
+  const out = new ByHost<string>();
   for (const s of world.cluster.services.all()) {
-    const name = `${s.name}.${s.namespace}.svc.${world.settings.clusterDomain}`;
-    if (hostMatches(host, name)) out.push(name);
+    const name = serviceHostname(s, world.settings);
+    out.add(name, name);
   }
-  for (const e of world.cluster.serviceEntries.all()) {
-    for (const h of e.hosts) if (hostMatches(host, h)) out.push(h);
-  }
+  for (const e of world.cluster.serviceEntries.all()) for (const h of e.hosts) out.add(h, h);
   return out;
-}
+});
+
+/** Services that a rule's host stands for. */
+export const servicesOf = (world: World, r: RuleFacts): string[] =>
+  hosts(world).within(hostOf(world, r));
 
 /** A port's settings replace the whole policy; a subset's override it section by section. */
 function sectionsFor(policy: unknown, port: number): Sections {

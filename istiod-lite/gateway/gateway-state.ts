@@ -80,10 +80,13 @@ export class GatewayState {
   readonly secrets = new Map<ObjectKey, SecretFacts>();
   meshConfig: MeshConfigFacts = noMeshConfig;
   readonly serviceConditions = new Map<ObjectKey, readonly Condition[]>();
+  /** How many objects have come, changed or gone. */
+  changes = 0;
 
   apply(kind: GatewayKind, type: EventType, o: KubeObject): void {
     const gone = type === 'DELETED';
     const key = keyOf(o);
+    this.changes++;
     switch (kind) {
       case 'Gateway':
         write(this.gateways, key, readGateway(o), gone);

@@ -4,6 +4,7 @@ import { field, list, type Meta, text } from '../cluster/index.ts';
 import { serviceHostname } from '../translate/index.ts';
 import type { World } from './binding.ts';
 import { byRuleAge } from './hosts.ts';
+import { perState } from './tables.ts';
 
 export interface PolicyTarget {
   readonly group: string;
@@ -31,9 +32,6 @@ const isService = (t: PolicyTarget): boolean =>
 const isEntry = (t: PolicyTarget): boolean =>
   t.group === 'networking.istio.io' && t.kind === 'ServiceEntry';
 
-const sameObject = (a: PolicyTarget, b: PolicyTarget): boolean =>
-  a.name === b.name && ((isService(a) && isService(b)) || (isEntry(a) && isEntry(b)));
-
 /** Places to send to that a target stands for; `undefined` = there is no such object or port. */
 export function placesOf(
   world: World,
@@ -54,31 +52,42 @@ export function placesOf(
   return { hostnames: e.hosts, ports };
 }
 
-/** The policy that stands before this one for the same target, if there is one. */
-export const olderPolicy = <P extends Targeted>(
-  all: Iterable<P>,
-  p: P,
-  t: PolicyTarget,
-): P | undefined =>
-  [...all]
-    .filter((o) => o !== p && o.namespace === p.namespace && byRuleAge(o, p) < 0)
-    .filter((o) => o.targets.some((x) => x.section === t.section && sameObject(x, t)))
-    .toSorted(byRuleAge)[0];
+interface Lookup<P> {
+  /** The policy that stands before this one for the same target, if there is one. */
+  older(world: World, p: P, t: PolicyTarget): P | undefined;
+  /** A policy for the port before one for the whole, then the oldest. */
+  at(
+    world: World,
+    d: { readonly namespace: string; readonly hostname: string; readonly port: number },
+  ): P | undefined;
+}
 
-/** A policy for the port before one for the whole, then the oldest. */
-export function policyFor<P extends Targeted>(
-  world: World,
-  all: Iterable<P>,
-  d: { readonly namespace: string; readonly hostname: string; readonly port: number },
-): P | undefined {
-  let best: { readonly p: P; readonly exact: boolean } | undefined;
-  for (const p of [...all].filter((o) => o.namespace === d.namespace).toSorted(byRuleAge)) {
-    for (const t of p.targets) {
-      const places = placesOf(world, p.namespace, t);
-      if (!places?.hostnames.includes(d.hostname) || !places.ports.includes(d.port)) continue;
-      const exact = t.section !== '';
-      if (!best || (exact && !best.exact)) best = { p, exact };
+/** Policies of a kind by what they are for. */
+export function policies<P extends Targeted>(of: (world: World) => Iterable<P>): Lookup<P> {
+  const targetKey = (p: P, t: PolicyTarget): string =>
+    `${p.namespace}/${isService(t) ? 'Service' : isEntry(t) ? 'ServiceEntry' : ''}/${t.name}/${t.section}`;
+  const made = perState((world) => {
+    const first = new Map<string, P>();
+    const places = new Map<string, { readonly p: P; readonly exact: boolean }>();
+    for (const p of [...of(world)].toSorted(byRuleAge)) {
+      for (const t of p.targets) {
+        if (!first.has(targetKey(p, t))) first.set(targetKey(p, t), p);
+        const { hostnames = [], ports = [] } = placesOf(world, p.namespace, t) ?? {};
+        const exact = t.section !== '';
+        for (const key of hostnames.flatMap((h) => ports.map((n) => `${p.namespace}/${h}|${n}`))) {
+          const known = places.get(key);
+          if (!known || (exact && !known.exact)) places.set(key, { p, exact });
+        }
+      }
     }
-  }
-  return best?.p;
+    return { first, places };
+  });
+  return {
+    older(world, p, t) {
+      const first = made(world).first.get(targetKey(p, t));
+      const known = isService(t) || isEntry(t);
+      return known && first && first !== p && byRuleAge(first, p) < 0 ? first : undefined;
+    },
+    at: (world, d) => made(world).places.get(`${d.namespace}/${d.hostname}|${d.port}`)?.p,
+  };
 }

@@ -5,12 +5,12 @@ import { serviceHostname } from '../translate/index.ts';
 import { bindService, type World } from './binding.ts';
 import { isDelegate, rootsOf } from './delegates.ts';
 import { hasSelector, olderThan, rulesFor, servicesOf } from './destination-rules.ts';
-import { entryServices } from './entry-services.ts';
-import { fullHost, hostMatches } from './hosts.ts';
+import { fullHost } from './hosts.ts';
 import type { RuleFacts } from './objects.ts';
 import { settle, type Wanted } from './conditions.ts';
 import { outsideTls } from './outside-tls.ts';
 import { tlsModes, unreadableValues } from './policy-values.ts';
+import { servicesByHost } from './tables.ts';
 import { unsupportedParts } from './traffic-policy.ts';
 import { forMesh, hostsOf, shadowOf, virtualNotes } from './virtual-services.ts';
 
@@ -92,8 +92,7 @@ function tlsFaults(world: World, r: RuleFacts): string[] {
 
 /** Namespaces of waypoints that send by this rule. */
 function waypointsUsing(world: World, r: RuleFacts): string[] {
-  const hosts = new Set(servicesOf(world, r));
-  const all = boundServices(world, (hostname) => hosts.has(hostname)).filter(({ s, client }) => {
+  const all = boundServices(world, servicesOf(world, r)).filter(({ s, client }) => {
     const hostname = serviceHostname(s, world.settings);
     return rulesFor(world, { namespace: s.namespace, hostname }, client)?.rules.includes(r);
   });
@@ -110,13 +109,10 @@ export function destinationRuleStatus(world: World, r: RuleFacts, now: string): 
 
 type Bound = { readonly s: ServiceFacts; readonly client: string };
 
-/** Services that have a waypoint, with that waypoint's namespace. */
-function boundServices(world: World, wanted: (hostname: string) => boolean): Bound[] {
-  const entries = [...world.cluster.serviceEntries.all()].flatMap((e) => [
-    ...entryServices(e).values(),
-  ]);
-  return [...world.cluster.services.all(), ...entries].flatMap((s) => {
-    if (!wanted(serviceHostname(s, world.settings))) return [];
+/** Services of these hosts that have a waypoint, with that waypoint's namespace. */
+function boundServices(world: World, patterns: readonly string[]): Bound[] {
+  const all = new Set(patterns.flatMap((p) => servicesByHost(world).within(p)));
+  return [...all].flatMap((s) => {
     const binding = bindService(world, s);
     const client = binding.kind === 'none' ? undefined : binding.gateway?.namespace;
     return client === undefined ? [] : [{ s, client }];
@@ -125,8 +121,7 @@ function boundServices(world: World, wanted: (hostname: string) => boolean): Bou
 
 /** Services it speaks for that have a waypoint which may read it, with that waypoint's namespace. */
 function bound(world: World, v: RuleFacts): Bound[] {
-  const hosts = hostsOf(world, v);
-  return boundServices(world, (hostname) => hosts.some((h) => hostMatches(h, hostname))).filter(
+  return boundServices(world, hostsOf(world, v)).filter(
     ({ s, client }) => v.namespace === s.namespace || v.namespace === client,
   );
 }

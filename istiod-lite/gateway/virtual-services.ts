@@ -22,6 +22,7 @@ import {
 } from './hosts.ts';
 import type { RuleFacts } from './objects.ts';
 import type { RuleNotes } from './route-rules.ts';
+import { ByHost, perState } from './tables.ts';
 import { destinationOf, httpEntries, type RuleContext } from './virtual-rules.ts';
 
 type Port = ServiceFacts['ports'][number];
@@ -35,12 +36,20 @@ export const forMesh = (v: unknown): boolean => {
 export const hostsOf = (world: World, v: RuleFacts): string[] =>
   texts(field(v.spec, 'hosts')).map((h) => fullHost(world, h, v.namespace));
 
+const rulesByHost = perState((world) => {
+  const out = new ByHost<RuleFacts>();
+  for (const v of world.gateways.virtualServices.values())
+    for (const h of hostsOf(world, v)) out.add(h, v);
+  return out;
+});
+
 /** All that speak for a service, the one that holds first: exact hosts before wildcards, then the oldest. */
 export function virtualServicesFor(world: World, s: ServiceFacts, client: string): RuleFacts[] {
   const hostname = serviceHostname(s, world.settings);
   const rank = (v: RuleFacts): number =>
     Math.max(...hostsOf(world, v).map((h) => (hostMatches(h, hostname) ? hostRank(h) : -1)), -1);
-  return [...world.gateways.virtualServices.values()]
+  return rulesByHost(world)
+    .of(hostname)
     .filter((v) => v.namespace === s.namespace || v.namespace === client)
     .filter((v) => forMesh(v.spec) && isExported(v, client) && rank(v) >= 0)
     .toSorted((a, b) => rank(b) - rank(a) || byRuleAge(a, b));
