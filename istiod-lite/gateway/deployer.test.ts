@@ -7,6 +7,7 @@ import { type KubeClient, KubeError, type KubeObject, resources } from '../../co
 import { eventually } from '../../test/kit/eventually.ts';
 import { Deployer } from './deployer.ts';
 import { gatewayStatus } from './gateway-status.ts';
+import { readParameters } from './parameters.ts';
 import { worldOf } from './testkit.ts';
 
 const settings = {
@@ -17,6 +18,16 @@ const settings = {
   network: '',
 };
 
+const gatewayOf = (infrastructure?: object): KubeObject => ({
+  kind: 'Gateway',
+  metadata: { name: 'waypoint', namespace: 'shop', uid: 'u', generation: 1 },
+  spec: {
+    gatewayClassName: 'istio-waypoint',
+    listeners: [{ name: 'mesh', port: 15008, protocol: 'HBONE' }],
+    ...(infrastructure && { infrastructure }),
+  },
+});
+
 function story() {
   const world = worldOf(settings, [
     {
@@ -24,14 +35,7 @@ function story() {
       metadata: { name: 'istio-waypoint' },
       spec: { controllerName: 'istio.io/mesh-controller' },
     },
-    {
-      kind: 'Gateway',
-      metadata: { name: 'waypoint', namespace: 'shop', uid: 'u', generation: 1 },
-      spec: {
-        gatewayClassName: 'istio-waypoint',
-        listeners: [{ name: 'mesh', port: 15008, protocol: 'HBONE' }],
-      },
-    },
+    gatewayOf(),
   ]);
   let answer: unknown;
   let changes = 0;
@@ -92,6 +96,31 @@ describe('a part that the API server refuses', () => {
       const wanted = `the API server refuses Deployment shop/waypoint: ${said}`;
       assert.equal(s.deployer.refusal('shop/waypoint'), told ? wanted : undefined);
       assert.equal(s.changes(), told ? 1 : 0);
+    });
+  }
+
+  const reverts: readonly (readonly [string, object | undefined])[] = [
+    ['what was there before', undefined],
+    ['parameters that cannot be read', { parametersRef: { group: '', kind: 'Secret', name: 'x' } }],
+  ];
+  for (const [name, then] of reverts) {
+    test(`it is taken back when the Gateway asks for ${name} instead`, async () => {
+      const s = story();
+      const ask = (infrastructure?: object) =>
+        s.world.gateways.apply('Gateway', 'MODIFIED', gatewayOf(infrastructure));
+      const data = { deployment: 'spec: {replicas: -1}' };
+      const size = { metadata: { name: 'size', namespace: 'shop' }, data };
+      s.world.gateways.parameters.set('shop/size', readParameters(size));
+      await s.attempt(undefined);
+      s.next();
+      ask({ parametersRef: { group: '', kind: 'ConfigMap', name: 'size' } });
+      await s.attempt(new KubeError(422, 'Invalid', said));
+      assert.match(s.deployer.refusal('shop/waypoint') ?? '', /refuses/);
+      ask(then);
+      const before = s.changes();
+      s.next();
+      assert.equal(s.deployer.refusal('shop/waypoint'), undefined);
+      assert.equal(s.changes(), before + 1);
     });
   }
 

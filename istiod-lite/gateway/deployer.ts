@@ -138,7 +138,11 @@ export class Deployer {
     const key = `${g.namespace}/${g.name}`;
     if (this.#stopped || this.#busy.has(key)) return;
     const desired = this.#desired(key);
-    if (!desired || this.#isDone(desired)) return;
+    if (!desired || this.#isDone(desired)) {
+      // What was refused is no longer asked for.
+      this.#judged(key, undefined);
+      return;
+    }
     this.#busy.add(key);
     this.#apply(desired).then(
       () => {
