@@ -75,6 +75,28 @@ describe('refused', () => {
   }
 });
 
+test('L23 a rewrite that makes a text longer than any head is given up', () => {
+  const text = 'a'.repeat(30_000);
+  for (const [pattern, substitution] of [
+    ['x*', 'y'.repeat(100_000)],
+    ['.+', raw`\0`.repeat(100)],
+    ['a', 'bcd'],
+  ] as const) {
+    const made = regexRewrite(pattern, substitution);
+    assert.ok(typeof made === 'function');
+    assert.equal(made(text), undefined);
+  }
+  const made = regexRewrite('a', 'bc');
+  assert.ok(typeof made === 'function');
+  assert.equal(made(text), 'bc'.repeat(30_000));
+});
+
+test('of many groups the first nine can be named', () => {
+  const made = regexRewrite(`${'(.)'.repeat(8)}((.))(.)`, raw`\9\1`);
+  assert.ok(typeof made === 'function');
+  assert.equal(made('12345678abc'), 'a1c');
+});
+
 test('L23 what explodes elsewhere is linear; what is not is given up, in bounded time', () => {
   const text = 'a'.repeat(5_000);
   const linear = regexRewrite('(a*)*b', 'x');

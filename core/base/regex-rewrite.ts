@@ -2,13 +2,15 @@
 // prefers, every occurrence. A Pike machine: each step is linear in the pattern, and all steps together are bounded, for
 // the texts are callers'.
 import { code, parseRegex, Refused } from './regex-parse.ts';
-import { regexStates, type State } from './regex-states.ts';
+import { mostGroups, regexStates, type State } from './regex-states.ts';
 
-/** `undefined` = it would take too long. */
+/** `undefined` = it would take too long, or become too long. */
 export type RegexRewrite = (text: string) => string | undefined;
 
 /** Visits of states for one text: some tens of milliseconds. */
 const maxVisits = 200_000;
+/** Characters of what becomes of a text: no head that a proxy takes is longer. */
+const maxResult = 1 << 16;
 
 /** Where each slot was noted; -1 = never. */
 type Slots = readonly number[];
@@ -30,7 +32,8 @@ class Machine {
   constructor(states: readonly State[], first: number, groups: number, chars: readonly number[]) {
     this.#states = states;
     this.#first = first;
-    this.#none = Array.from({ length: 2 * groups + 2 }, () => -1);
+    const noted = Math.min(groups, mostGroups);
+    this.#none = Array.from({ length: 2 * noted + 2 }, () => -1);
     this.#chars = chars;
   }
 
@@ -125,11 +128,14 @@ function replaceAll(machine: Machine, chars: readonly string[], parts: readonly 
     for (const p of parts) {
       const [from = -1, to = -1] = typeof p === 'number' ? found.slice(2 * p, 2 * p + 2) : [];
       out += typeof p === 'string' ? p : from < 0 ? '' : cut(from, to);
+      if (out.length > maxResult) throw new TooLong();
     }
     at = end;
     last = end;
   }
-  return out + cut(Math.min(at, chars.length), chars.length);
+  const whole = out + cut(Math.min(at, chars.length), chars.length);
+  if (whole.length > maxResult) throw new TooLong();
+  return whole;
 }
 
 /** Or why there is none. */

@@ -3,6 +3,8 @@
 import { type Node, Refused } from './regex-parse.ts';
 
 const maxStates = 5_000;
+/** A rewrite can name no more; places of others are not noted. */
+export const mostGroups = 9;
 
 export interface State {
   readonly test?: (c: number) => boolean;
@@ -51,7 +53,7 @@ class Builder {
       case 'alt':
         return this.#add({ next: n.of.map((part) => this.build(part, to)) });
       case 'group': {
-        if (!this.#slots) return this.build(n.of, to);
+        if (!this.#slots || n.index > mostGroups) return this.build(n.of, to);
         const end = this.#add({ slot: 2 * n.index + 1, next: [to] });
         return this.#add({ slot: 2 * n.index, next: [this.build(n.of, end)] });
       }
