@@ -26,6 +26,9 @@ import {
 import { startTlsPair, tlsBack, tlsFiles } from './tls-pair.ts';
 import { appPort, child, farIp, header, nearIp, proxy, ready, usageOf } from './world.ts';
 
+/** As manifests/waypoint/deployment.yaml starts it. */
+const waypointFlags = ['--max-semi-space-size=4'];
+
 const waypointIp = '127.63.1.9';
 const vip = '127.63.1.100';
 const between = { host: '127.63.4.1', port: 15_443 };
@@ -156,7 +159,7 @@ async function ours(
   const started: ChildProcess[] = [];
   const setup = { ca: ca.material, workloads, services };
   for (const pod of ['near', 'far']) started.push(await proxy({ ...setup, pod: uid(pod) }));
-  const waypoint = await child('waypoint-process.ts', [], []);
+  const waypoint = await child('waypoint-process.ts', [], waypointFlags);
   started.push(waypoint);
   waypoint.send({ ...setup, ip: waypointIp, configs: [config(which, token)] });
   await ready(waypoint);
