@@ -62,6 +62,8 @@ export interface ServiceEntryFacts extends Meta {
   readonly conditions: readonly Condition[];
   /** Why it is not sent to anybody; absent = it is. */
   readonly fault?: string;
+  /** Parts of it that are not, each with why. */
+  readonly unserved: readonly string[];
 }
 
 const hostPart = (label: string): boolean =>
@@ -170,6 +172,19 @@ export function readServiceEntry(o: KubeObject): ServiceEntryFacts {
     selector: labels === undefined ? undefined : dict(labels),
     subjectAltNames: texts(field(spec, 'subjectAltNames')),
     conditions: readConditions(o),
+    unserved: unserved(spec, labels !== undefined),
     ...(fault !== undefined && { fault }),
   };
+}
+
+/** Parts that contradict the resolution; the rest of the entry is served. */
+function unserved(spec: unknown, selects: boolean): string[] {
+  const resolution = text(field(spec, 'resolution'));
+  const listed = list(field(spec, 'endpoints')).length > 0;
+  if (resolution === 'DYNAMIC_DNS')
+    return listed ? ['endpoints: resolution DYNAMIC_DNS takes names from requests'] : [];
+  if (!resolution.startsWith('DNS') || listed || selects) return [];
+  return texts(field(spec, 'hosts'))
+    .filter((h) => h.startsWith('*'))
+    .map((h) => `host ${h}: resolution ${resolution} cannot ask for a wildcard, DYNAMIC_DNS can`);
 }

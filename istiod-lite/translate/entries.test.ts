@@ -171,6 +171,36 @@ describe('11 wildcard hosts whose names are resolved as they are asked for', () 
   }
 });
 
+describe('K9 parts of a ServiceEntry that contradict its resolution', () => {
+  const wild = { hosts: ['*.example.com', 'a.example.com'] };
+  const endpoints = [{ address: '192.0.2.1' }];
+  const rows: [object, string | undefined][] = [
+    [
+      { ...wild, resolution: 'DNS' },
+      'not served: host *.example.com: resolution DNS cannot ask for a wildcard, DYNAMIC_DNS can',
+    ],
+    [{ ...wild, resolution: 'DNS_ROUND_ROBIN', endpoints }, undefined],
+    [{ ...wild, resolution: 'DNS', workloadSelector: { labels: { a: 'b' } } }, undefined],
+    [{ ...wild, resolution: 'STATIC', endpoints }, undefined],
+    [
+      {
+        hosts: ['*.example.com'],
+        resolution: 'DYNAMIC_DNS',
+        endpoints,
+        ports: [{ number: 80, name: 'http', protocol: 'HTTP' }],
+      },
+      'not served: endpoints: resolution DYNAMIC_DNS takes names from requests',
+    ],
+  ];
+  for (const [spec, message] of rows) {
+    test(`${JSON.stringify(spec)}: ${message ?? 'nothing'}`, () => {
+      const [plan] = planEntryStatuses(clusterOf(entry('e', spec)), 0);
+      const found = plan?.conditions?.find((c) => c.type === 'ambientlite.dev/Accepted');
+      assert.equal(found?.message, message);
+    });
+  }
+});
+
 describe('3.8 WaypointMissing', () => {
   const wild = { hosts: ['*.example.com'], resolution: 'NONE' };
   const named = { hosts: ['a.example.com'], resolution: 'NONE' };

@@ -75,7 +75,7 @@ function conditionOf(
   m: Pick<MeshSettings, 'wildcardTls'>,
 ): readonly Condition[] | undefined {
   const old = e.conditions.find((c) => c.type === conditionType);
-  const partly = e.fault === undefined ? unservedPorts(e, m) : [];
+  const partly = e.fault === undefined ? [...e.unserved, ...unservedPorts(e, m)] : [];
   if (e.fault === undefined && partly.length === 0 && !old) return undefined;
   const status = e.fault === undefined ? 'True' : 'False';
   const message =
