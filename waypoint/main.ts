@@ -1,5 +1,5 @@
 // Reads the environment, starts the waypoint, runs until a signal.
-import { printFaults } from '../core/base/index.ts';
+import { printCidr, printFaults } from '../core/base/index.ts';
 import { type Running, runUntilSignal, systemClock, systemRandom } from '../core/runtime/index.ts';
 import { createLog, createMetrics } from '../core/telemetry/index.ts';
 import { readConfig, startWaypoint, type WaypointConfig } from './index.ts';
@@ -10,9 +10,10 @@ if (!config.ok) {
   process.stderr.write(`waypoint: bad configuration: ${printFaults(config.faults)}\n`);
   process.exit(1);
 }
-const { logLevel, logFormat, logLossless: lossless, drainMs } = config.value;
+const { logLevel, logFormat, logLossless: lossless, drainMs, names } = config.value;
 const log = createLog('waypoint', { level: logLevel, format: logFormat, lossless });
-log.info('configuration', { ...config.value });
+const blocked = names.blocked.map(printCidr);
+log.info('configuration', { ...config.value, names: { ...names, blocked } });
 await runUntilSignal(log, () => start(config.value), drainMs + 2_000);
 
 async function start(options: WaypointConfig): Promise<Running> {
