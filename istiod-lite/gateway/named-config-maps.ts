@@ -3,6 +3,10 @@
 import { type KubeClient, type KubeObject, resources } from '../../core/kube/index.ts';
 import type { ObjectKey } from '../cluster/index.ts';
 
+/** A name that objects can have (a DNS subdomain). One that is none is refused by the API server whenever it is asked for. */
+const isName = (name: string): boolean =>
+  name.length <= 253 && /^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$/.test(name);
+
 export class NamedConfigMaps<T> {
   readonly #kube: KubeClient;
   readonly #read: (o: KubeObject) => T;
@@ -32,12 +36,17 @@ export class NamedConfigMaps<T> {
       this.#stops.delete(key);
       this.#table.delete(key);
     }
-    for (const key of wanted) if (!this.#stops.has(key)) this.#stops.set(key, this.#watch(key));
+    for (const key of wanted) if (!this.#stops.has(key)) this.#stops.set(key, this.#follow(key));
     return [...wanted].every((key) => this.#table.has(key));
   }
 
-  #watch(key: ObjectKey): () => void {
-    const [namespace = '', name = ''] = key.split('/');
+  #follow(key: ObjectKey): () => void {
+    const cut = key.indexOf('/');
+    const [namespace, name] = [key.slice(0, cut), key.slice(cut + 1)];
+    if (!isName(name)) {
+      this.#table.set(key, undefined);
+      return () => {};
+    }
     return this.#kube.watch(
       resources.configMaps,
       {
