@@ -149,15 +149,30 @@ test('101 that nobody asked for is a broken answer, and its connection ends', as
   await eventually(() => it.open.size === 0, 'no connection');
 });
 
+const refusal = 'HTTP/1.1 401 Unauthorized\r\ncontent-length: 2\r\n\r\nno';
+const half = 'POST / HTTP/1.1\r\nhost: web\r\ncontent-length: 10000\r\n\r\nabc';
 test('an answer before the end of the request: the connection is not kept half-used', async () => {
-  const early = answers('HTTP/1.1 401 Unauthorized\r\ncontent-length: 2\r\n\r\nno');
-  const it = await app(5, early);
+  const it = await app(5, answers(refusal));
   w.service('early', vip(5), 80, [it.place]);
   w.configure('early', { ports: [plain] });
-  const half = 'POST / HTTP/1.1\r\nhost: web\r\ncontent-length: 10000\r\n\r\nabc';
   assert.equal(status(await ask(5, half, (got) => got.endsWith('no'))), 401);
   await atRest('early');
   await eventually(() => it.open.size === 0, 'no connection');
+});
+
+test('a caller that leaves before its end: neither the request nor its copy stays half-sent', async () => {
+  const all = await Promise.all([8, 9].map((n) => app(n, answers(refusal))));
+  w.service('left', vip(8), 80, [all[0]?.place ?? '']);
+  w.service('copied', vip(9), 80, [all[1]?.place ?? '']);
+  const backend = { namespace: 'shop', hostname: 'copied.shop.svc.cluster.local', port: 80 };
+  const filters = { mirrors: [{ backend, numerator: 1, denominator: 1 }] };
+  w.configure('left', { ports: [ruled('left', { filters })] });
+  const stream = await w.connect(`${vip(8)}:80`);
+  stream.write(half);
+  await eventually(() => all.every((a) => a.open.size === 1), 'both');
+  stream.destroy();
+  await atRest('left');
+  await eventually(() => all.every((a) => a.open.size === 0), 'no connection');
 });
 
 const waiting: { end(text: string): unknown }[] = [];

@@ -113,7 +113,11 @@ export class RequestBody implements AttemptBody {
 
   /** No attempt follows: what still comes is thrown away. A connection that waits for the rest would wait for ever. */
   discard(): void {
-    if (!this.#ended) this.#sink?.destroy();
+    if (!this.#ended) {
+      this.#sink?.destroy();
+      for (const c of this.#copies) c.cut();
+      this.#copies.clear();
+    }
     this.#sink = undefined;
     this.#overflow = true;
     this.#kept = [];
@@ -139,8 +143,7 @@ class Copy implements AttemptBody {
     if (this.#failed) return false;
     const behind = this.#sink ? this.#sink.writableLength : this.#bytes;
     if (behind + chunk.length > copyLimit) {
-      this.detach();
-      this.#sink?.destroy();
+      this.cut();
       return false;
     }
     if (this.#sink) this.#sink.write(chunk);
@@ -149,6 +152,12 @@ class Copy implements AttemptBody {
       this.#bytes += chunk.length;
     }
     return true;
+  }
+
+  /** The rest is not to come: half a request is none. */
+  cut(): void {
+    this.detach();
+    this.#sink?.destroy();
   }
 
   finish(): void {
