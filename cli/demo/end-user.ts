@@ -1,22 +1,13 @@
-// The step about end users: a waypoint before one service, where a path is for people who show a token.
+// The step about end users: the waypoint before one more service, where a path is for people who show a token.
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { resources } from '../../core/kube/index.ts';
-import { field, list } from '../../istiod-lite/index.ts';
+import { bind } from './waypoint.ts';
 import type { World } from './world.ts';
 
 const samples = join(import.meta.dirname, '../../samples/security');
 const sample = (file: string): string => readFileSync(join(samples, file), 'utf8').trim();
 const url = 'http://ratings:9080/ratings/7';
 
-const gatewayYaml = `
-apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: {name: waypoint, namespace: default, labels: {istio.io/waypoint-for: service}}
-spec:
-  gatewayClassName: istio-waypoint
-  listeners: [{name: mesh, port: 15008, protocol: HBONE}]
-`;
 const rulesYaml = (jwks: string): string => `
 apiVersion: security.istio.io/v1
 kind: RequestAuthentication
@@ -37,23 +28,7 @@ spec:
 `;
 
 export async function endUser(world: World, note: (line: string) => void): Promise<void> {
-  await world.applyText(gatewayYaml, 'waypoint');
-  await world.until('the waypoint', 30_000, async () => {
-    const gateway = await world.kube.get(resources.gateways, 'default', 'waypoint');
-    const conditions = list(field(gateway, 'status', 'conditions'));
-    return conditions.some(
-      (c) => field(c, 'type') === 'Programmed' && field(c, 'status') === 'True',
-    );
-  });
-  const labels = { 'istio.io/use-waypoint': 'waypoint' };
-  await world.kube.patch(
-    resources.services,
-    'default',
-    'ratings',
-    { metadata: { labels } },
-    { kind: 'merge' },
-  );
-  note('kubectl label service ratings istio.io/use-waypoint=waypoint');
+  await bind(world, 'ratings', 'waypoint', note);
   // In one line: the rule holds it as a quoted text.
   const keys = JSON.stringify(JSON.parse(sample('jwks.json')));
   await world.applyText(rulesYaml(keys), 'end users');

@@ -105,7 +105,7 @@ async function run(flags: Flags): Promise<void> {
 
 const command = new Command('demo')
   .description(
-    'Tells the story of the mesh on this machine: plaintext, label, mutual TLS, policy, STRICT.',
+    'Tells the story of the mesh on this machine: plaintext, label, mutual TLS, policy, STRICT, a waypoint.',
   )
   .option('--json', 'the steps as one JSON object on stdout')
   .option('--keep', 'leave the mesh running and print how to look around')

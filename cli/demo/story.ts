@@ -2,6 +2,7 @@
 // ends, then plaintext refused. Each step shows its evidence and fails if it cannot.
 import type { Report } from '../verify/verdict.ts';
 import { endUser } from './end-user.ts';
+import { backToL4, canary } from './waypoint.ts';
 import type { Step } from './runner.ts';
 import type { RequestLoop, World } from './world.ts';
 
@@ -135,9 +136,19 @@ export function story(deps: StoryDeps): Step[] {
       run: (note) => strict(have('world'), note),
     },
     {
+      id: 'canary',
+      title: 'A waypoint sends one request of ten to another version',
+      run: (note) => canary(have('world'), note),
+    },
+    {
       id: 'end-user',
-      title: 'A waypoint asks for an end user’s token on one path',
+      title: 'It asks for an end user’s token on one path',
       run: (note) => endUser(have('world'), note),
+    },
+    {
+      id: 'l4',
+      title: 'Without the waypoint it is L4 again',
+      run: (note) => backToL4(have('world'), note),
     },
     {
       id: 'loop',
