@@ -39,6 +39,7 @@ const settings = {
   rootNamespace: 'istio-system',
   network: '',
 };
+const hexByte = (n: string): string => Number(n).toString(16).padStart(2, '0');
 const [podAddress, serviceAddress, forbidden] = [at(30), at(31), at(32)];
 const stops: (() => void)[] = [];
 let w: TestWaypoint;
@@ -58,6 +59,9 @@ const records: Record<string, readonly string[]> = {
   metadata: ['169.254.169.254'],
   translated: ['64:ff9b::a9fe:a9fe'],
   pod: [podAddress],
+  'translated-pod': [
+    `64:ff9b::${podAddress.split('.').map(hexByte).join('').replace(/^.{4}/, '$&:')}`,
+  ],
   service: [serviceAddress],
   mixed: [forbidden, '169.254.0.1', at(20)],
   second: [at(33), at(21)],
@@ -285,7 +289,7 @@ describe('M18 HTTP to a wildcard host', () => {
     assert.deepEqual(text.match(/(one|two) [ab]\./g), ['one a.', 'two b.', 'one a.']);
   });
 
-  const inside = ['forbidden', 'metadata', 'translated', 'pod', 'service'];
+  const inside = ['forbidden', 'metadata', 'translated', 'pod', 'translated-pod', 'service'];
   const refused = async (): Promise<number> => {
     const text = (await w.metrics.render(undefined)).body;
     const [, n = '0'] = /reason="NAME_NOT_ALLOWED"[^}]*\} (\d+)/.exec(text) ?? [];

@@ -4,6 +4,7 @@ import { NODATA, NOTFOUND, Resolver } from 'node:dns/promises';
 import {
   type Cidr,
   cidrContains,
+  formatIp,
   type IpAddress,
   MeshError,
   parseIp,
@@ -81,9 +82,14 @@ export class Names {
 
   #isBlocked(ip: IpAddress): boolean {
     const bytes = parseIpBytes(ip);
-    if (!bytes || this.#isOfCluster(ip)) return true;
-    const inner = isTranslated(bytes) ? bytes.subarray(12) : bytes;
-    return this.#o.blocked.some((c) => cidrContains(c, bytes) || cidrContains(c, inner));
+    if (!bytes || this.#isForbidden(ip, bytes)) return true;
+    const inner = isTranslated(bytes) ? bytes.subarray(12) : undefined;
+    const meant = inner && formatIp(inner);
+    return inner !== undefined && (!meant || this.#isForbidden(meant, inner));
+  }
+
+  #isForbidden(ip: IpAddress, bytes: Uint8Array): boolean {
+    return this.#isOfCluster(ip) || this.#o.blocked.some((c) => cidrContains(c, bytes));
   }
 
   /** Pods and Services; what a ServiceEntry claims is not believed to be one. */
