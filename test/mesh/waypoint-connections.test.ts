@@ -161,7 +161,7 @@ test('an answer before the end of the request: the connection is not kept half-u
 });
 
 test('a caller that leaves before its end: neither the request nor its copy stays half-sent', async () => {
-  const all = await Promise.all([8, 9].map((n) => app(n, answers(refusal))));
+  const all = [await app(8, net.createServer()), await app(9, answers(refusal))];
   w.service('left', vip(8), 80, [all[0]?.place ?? '']);
   w.service('copied', vip(9), 80, [all[1]?.place ?? '']);
   const backend = { namespace: 'shop', hostname: 'copied.shop.svc.cluster.local', port: 80 };
@@ -173,6 +173,24 @@ test('a caller that leaves before its end: neither the request nor its copy stay
   stream.destroy();
   await atRest('left');
   await eventually(() => all.every((a) => a.open.size === 0), 'no connection');
+});
+
+test('a connection on which a request waits in silence is not idle', async () => {
+  const silent: { end(text: string): unknown }[] = [];
+  const server = http2.createServer((req, res) =>
+    req.url === '/silent' ? void silent.push(res) : void res.end('ok'),
+  );
+  const it = await app(10, server);
+  w.service('silent', vip(10), 80, [it.place]);
+  const clusters = [cluster('silent', { idleTimeoutMs: 1 })];
+  w.configure('silent', { ports: [ruled('silent', {}, L7PortProtocol.HTTP2)], clusters });
+  const first = ask(10, get.replace('/', '/silent'));
+  await eventually(() => silent.length === 1, 'the first request');
+  for (let i = 0; i < 5; i++) assert.equal(status(await ask(10)), 200);
+  assert.equal(it.most, 1);
+  silent[0]?.end('ok');
+  assert.equal(status(await first), 200);
+  await atRest('silent');
 });
 
 const waiting: { end(text: string): unknown }[] = [];

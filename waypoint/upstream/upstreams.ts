@@ -348,7 +348,12 @@ export class Upstreams {
     session.on('goaway', gone);
     session.on('close', gone);
     socket.on('close', () => session.destroy());
-    session.setTimeout(idleMsOf(r.cluster) || defaultIdleMs, () => session.close());
+    session.setTimeout(idleMsOf(r.cluster) || defaultIdleMs, () => {
+      // A request that waits in silence is no idleness.
+      if (held.active > 0) return;
+      gone();
+      session.close();
+    });
     const { ping, maxAgeMs } = r.cluster.policy.connection;
     if (ping) keepAlive(session, ping, this.#clock);
     if (maxAgeMs > 0) {
