@@ -10,6 +10,7 @@ const reserved = 'none';
 export function checkWaypoints(s: Snapshot, say: Say): void {
   const used = new Set<string>();
   const look = (o: KubeObject, traffic: 'service' | 'workload'): void => {
+    if (traffic === 'service') checkCanary(s, o, used, say);
     const own = o.metadata.labels?.[label];
     const b = s.binding(o, traffic);
     if (b.kind === 'bound') used.add(`${b.gateway.namespace}/${b.gateway.name}`);
@@ -30,7 +31,10 @@ export function checkWaypoints(s: Snapshot, say: Say): void {
     if (o.metadata.labels?.['gateway.istio.io/managed'] === undefined) look(o, 'workload');
   }
   for (const o of s.of('WorkloadEntry')) look(o, 'workload');
-  for (const o of s.of('Namespace')) checkNamespace(s, o, used, say);
+  for (const o of s.of('Namespace')) {
+    checkNamespace(s, o, used, say);
+    checkCanary(s, o, used, say);
+  }
   for (const o of s.of('Gateway')) checkGateway(s, o, used, say);
 }
 
@@ -43,6 +47,18 @@ function checkNamespace(s: Snapshot, o: KubeObject, used: Set<string>, say: Say)
     const text = `waypoint ${where}/${name} does not exist`;
     say('AMB0101', o, ['metadata', 'labels', label], text);
   }
+}
+
+/** A second waypoint, of the object's own namespace where no other is named. */
+function checkCanary(s: Snapshot, o: KubeObject, used: Set<string>, say: Say): void {
+  const name = o.metadata.labels?.[`${label}-canary`];
+  if (name === undefined || name === '' || name === reserved) return;
+  const home = o.metadata.namespace ?? o.metadata.name;
+  const where = o.metadata.labels?.[`${label}-canary-namespace`] || home;
+  used.add(`${where}/${name}`);
+  if (s.get('Gateway', where, name)) return;
+  const text = `canary waypoint ${where}/${name} does not exist`;
+  say('AMB0101', o, ['metadata', 'labels', `${label}-canary`], text);
 }
 
 function isWaypoint(s: Snapshot, o: KubeObject): boolean {
