@@ -19,6 +19,7 @@ export {
   accessPolicy,
   bindLabels,
   type Binding,
+  failOpenAnnotation,
   GatewayState,
   isClassRef,
   isGatewayRef,

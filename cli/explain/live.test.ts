@@ -47,10 +47,25 @@ test('ejected endpoints of the port, of all subsets, with the time until they ar
 test('an absent waypoint is told with what becomes of the traffic', () => {
   const c = { type: 'istio.io/WaypointBound', reason: 'WaypointIsNotReady', message: 'm' };
   const of = (status: string): object => ({ status: { conditions: [{ ...c, status }] } });
-  assert.equal(absentNote(of('True'), false), undefined);
-  assert.match(absentNote(of('False'), true) ?? '', /^WaypointIsNotReady: m; .* refuses$/);
-  assert.match(absentNote(of('False'), false) ?? '', /gone around$/);
-  assert.equal(absentNote(undefined, false), undefined);
+  assert.equal(absentNote(of('True'), undefined, false), undefined);
+  assert.match(
+    absentNote(of('False'), undefined, true) ?? '',
+    /^WaypointIsNotReady: m; .* refuses$/,
+  );
+  assert.match(
+    absentNote(of('False'), {}, false) ?? '',
+    /no policy is skipped, so it is gone around$/,
+  );
+  assert.equal(absentNote(undefined, undefined, false), undefined);
+  const open = (value: string): object => ({
+    metadata: { annotations: { 'ambientlite.dev/waypoint-fail-open': value } },
+  });
+  const around =
+    /by annotation ambientlite\.dev\/waypoint-fail-open it is gone around, with its policies$/;
+  assert.match(absentNote(of('False'), open('true'), false) ?? '', around);
+  assert.match(absentNote({ ...of('False'), ...open('true') }, {}, false) ?? '', around);
+  const own = { ...of('False'), ...open('false') };
+  assert.match(absentNote(own, open('true'), false) ?? '', /no policy is skipped/);
 });
 
 test('what of the waypoint judges a request, in its order', () => {

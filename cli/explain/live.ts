@@ -1,6 +1,6 @@
 // What only the running cluster knows of an explained connection: a waypoint that is asked for and absent, endpoints that
 // the waypoint leaves out for now.
-import { field, list, text } from '../../istiod-lite/index.ts';
+import { failOpenAnnotation, field, list, text } from '../../istiod-lite/index.ts';
 import { type KubeClient, resources } from '../../core/kube/index.ts';
 import { serviceKey, type Workload } from '../../core/model/index.ts';
 import { callPodJson } from '../admin-client.ts';
@@ -79,14 +79,28 @@ export function judgeNotes(
     .map(([what, all]) => `requests are judged by ${what} ${all.join(', ')}`);
 }
 
-/** What the status of the service says of a waypoint that it asks for and cannot have. */
-export function absentNote(service: unknown, refused: boolean): string | undefined {
+/** The condition that says so. */
+function notBound(service: unknown): unknown {
   const conditions = list(field(service, 'status', 'conditions'));
   const c = conditions.find((x) => field(x, 'type') === 'istio.io/WaypointBound');
-  if (field(c, 'status') !== 'False') return undefined;
+  return field(c, 'status') === 'False' ? c : undefined;
+}
+
+/** What the status of the service says of a waypoint that it asks for and cannot have. */
+export function absentNote(
+  service: unknown,
+  namespace: unknown,
+  refused: boolean,
+): string | undefined {
+  const c = notBound(service);
+  if (c === undefined) return undefined;
+  const says = (o: unknown): unknown =>
+    field(o, 'metadata', 'annotations', failOpenAnnotation) ?? undefined;
   const then = refused
     ? 'a policy would be skipped, so every proxy refuses'
-    : 'no policy is skipped, so it is gone around';
+    : (says(service) ?? says(namespace)) === 'true'
+      ? `by annotation ${failOpenAnnotation} it is gone around, with its policies`
+      : 'no policy is skipped, so it is gone around';
   return `${text(field(c, 'reason'))}: ${text(field(c, 'message'))}; ${then}`;
 }
 
@@ -120,7 +134,11 @@ export async function withLiveFacts(
   const { service } = to;
   if (!service) return e;
   const object = await kube.get(resources.services, service.namespace, service.name);
-  const absent = absentNote(object, e.path.do === 'refuse');
+  // A user who may not read namespaces learns the rest.
+  const around = notBound(object)
+    ? await kube.get(resources.namespaces, undefined, service.namespace).catch(() => undefined)
+    : undefined;
+  const absent = absentNote(object, around, e.path.do === 'refuse');
   const notes = absent === undefined ? e.notes : [...e.notes, absent];
   const { via, endpoint } = e.path;
   if (via !== 'waypoint' || endpoint === undefined) return { ...e, notes };
