@@ -13,6 +13,10 @@ export function serverNameFor(c: Cluster, authority: string): string {
   return tls ? tls.sni || hostOf(authority) : '';
 }
 
+/** Whether a caller's Host decides which connection it needs: then callers decide how many there are. */
+export const callersName = (c: Cluster): boolean =>
+  c.name !== undefined || c.policy.tls?.sni === '';
+
 /** The stream as it is, or with TLS inside. Rejects with TLS_FAILED; the stream is then destroyed. */
 export async function withOutsideTls(
   stream: Duplex,

@@ -19,7 +19,7 @@ import { type Attempted, UpstreamFailure } from './attempt.ts';
 import { begin, boundTo, idleMsOf } from './begin.ts';
 import type { AttemptBody } from './body.ts';
 import { keepAlive } from './http2-keepalive.ts';
-import { serverNameFor } from './outside.ts';
+import { callersName, serverNameFor } from './outside.ts';
 import type { Endpoint, Tunnels } from './tunnels.ts';
 
 export interface AttemptRequest {
@@ -39,7 +39,7 @@ export interface AttemptRequest {
   readonly inform: (head: ResponseHead) => void;
 }
 
-/** Connections to names that callers choose, of one wildcard host; more are opened to names that have one already. */
+/** Connections to names that callers choose, of one cluster; more are opened to names that have one already. */
 const maxNamed = 1_024;
 /** Methods that may be sent twice (RFC 9110 9.2.2). */
 const repeatable = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE']);
@@ -145,7 +145,7 @@ export class Upstreams {
     if (free()) return () => {};
     const pending = r.breaker.take('pending', rules);
     if (!pending) throw new UpstreamFailure('overflow');
-    if (r.cluster.name !== undefined && !held() && r.breaker.count('connections') >= maxNamed) {
+    if (callersName(r.cluster) && !held() && r.breaker.count('connections') >= maxNamed) {
       pending();
       throw new UpstreamFailure('overflow');
     }
