@@ -58,7 +58,8 @@ export function readBackend(
   const service = world.cluster.services.get(namespace, name);
   const found = service?.ports.find((p) => p.port === port);
   if (!service || service.type === 'ExternalName' || !found) {
-    return invalid('BackendNotFound', `backend(${hostname}) not found`);
+    const what = service && !found ? `port ${port} of ` : '';
+    return invalid('BackendNotFound', `${what}backend(${hostname}) not found`);
   }
   return { namespace, hostname, port, weight, protocol: portProtocol(found) };
 }

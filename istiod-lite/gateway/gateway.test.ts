@@ -378,17 +378,25 @@ describe('routes', () => {
       const facts = [...w.gateways.routes.values()][0];
       assert.ok(facts);
       const status = routeStatus(w, facts, 't') as {
-        parents: { conditions: { type: string; status: string; reason: string }[] }[];
+        parents: {
+          conditions: { type: string; status: string; reason: string; message: string }[];
+        }[];
       };
       return Object.fromEntries(
-        (status.parents[0]?.conditions ?? []).map((c) => [c.type, `${c.status} ${c.reason}`]),
+        (status.parents[0]?.conditions ?? []).flatMap((c) => [
+          [c.type, `${c.status} ${c.reason}`],
+          [`${c.type} says`, c.message],
+        ]),
       );
     };
-    assert.deepEqual(conditions(route('r', [{ backendRefs: [{ name: 'no', port: 80 }] }], 1)), {
-      Accepted: 'True Accepted',
-      ResolvedRefs: 'False BackendNotFound',
-      ResolvedWaypoints: 'True ResolvedWaypoints',
-    });
+    const told = conditions(route('r', [{ backendRefs: [{ name: 'no', port: 80 }] }], 1));
+    assert.equal(told['Accepted'], 'True Accepted');
+    assert.equal(told['ResolvedRefs'], 'False BackendNotFound');
+    assert.equal(told['ResolvedRefs says'], 'backend(no.shop.svc.cluster.local) not found');
+    assert.equal(told['ResolvedWaypoints'], 'True ResolvedWaypoints');
+    const portless = conditions(route('r', [{ backendRefs: [{ name: 'web', port: 81 }] }], 1));
+    const wanted = 'port 81 of backend(web.shop.svc.cluster.local) not found';
+    assert.equal(portless['ResolvedRefs says'], wanted);
     // K9 L23: an expression that cannot be read.
     const path = { type: 'RegularExpression', value: '/re(' };
     const odd = route('r', [{ matches: [{ path }, { method: 'GET' }], backendRefs }], 1);
