@@ -186,7 +186,8 @@ const route = (
   object('HTTPRoute', name, { spec: { parentRefs: [parent()], rules, ...more } }, namespace);
 const path = (type: string, value: string): object => ({ path: { type, value } });
 const prefix = (value: string): object => path('PathPrefix', value);
-const header = (name: string, value: string): object => ({ headers: [{ name, value }] });
+const named = (name: string, value: string): object[] => [{ name, value }];
+const header = (name: string, value: string): object => ({ headers: named(name, value) });
 const query = (name: string, value: string): object => ({ queryParams: [{ name, value }] });
 const respond = (name: string, value: string): object => ({
   type: 'ResponseHeaderModifier',
@@ -513,13 +514,99 @@ const tables: readonly (readonly [string, readonly object[], readonly Row[]])[] 
   ),
 ];
 
+/** Tests of gateways whose behaviour a mesh has too (4.4), with a Service as parent. */
+const ofGateways: typeof tables = [
+  [
+    'HTTPRouteExactPathMatching',
+    [
+      { matches: [path('Exact', '/one')], ...v1 },
+      { matches: [path('Exact', '/two')], ...v2 },
+    ],
+    [
+      ['/one', 'echo-v1'],
+      ['/two', 'echo-v2'],
+      ...['/two/', '/Two', '/one/example', '/'].map((p): Row => [p, 404]),
+    ],
+  ],
+  [
+    'HTTPRoutePathMatchOrder',
+    [
+      { matches: [prefix('/match')], ...v1 },
+      { matches: [prefix('/match/longer')], ...v2 },
+      { matches: [path('Exact', '/match/longer/exact')], backendRefs: [to('echo-v3')] },
+    ],
+    [
+      ['/match', 'echo-v1'],
+      ['/match/other', 'echo-v1'],
+      ['/match/longer', 'echo-v2'],
+      ['/match/longer/exact/not', 'echo-v2'],
+      ['/match/longer/exact', 'echo-v3'],
+    ],
+  ],
+  [
+    'HTTPRouteHeaderMatching',
+    [
+      {
+        matches: [
+          { headers: [...named('version', 'two'), ...named('color', 'orange')] },
+          header('version', 'one'),
+        ],
+        ...v1,
+      },
+      { matches: [header('version', 'two'), header('color', 'blue')], ...v2 },
+    ],
+    [
+      ['/', 'echo-v1', undefined, with_({ Version: 'one' })],
+      ['/', 'echo-v2', undefined, with_({ VERSION: 'two' })],
+      ['/', 'echo-v1', undefined, with_({ version: 'two', color: 'orange' })],
+      ['/', 'echo-v2', undefined, with_({ color: 'blue' })],
+      ['/', 404, undefined, with_({ color: 'Blue' })],
+      ['/', 404, undefined, with_({ color: 'orange' })],
+      ['/', 404],
+    ],
+  ],
+  [
+    'HTTPRouteMethodMatching',
+    [
+      { matches: [{ method: 'POST' }], ...v1 },
+      { matches: [{ method: 'GET' }], ...v2 },
+      { matches: [prefix('/path')], ...v1 },
+      { matches: [{ method: 'PUT' }, { ...header('version', 'one'), method: 'PATCH' }], ...v2 },
+      { matches: [header('version', 'one')], ...v1 },
+    ],
+    [
+      ['/', 'echo-v1', undefined, { method: 'POST' }],
+      ['/', 'echo-v2'],
+      ['/', 404, undefined, { method: 'HEAD' }],
+      ['/path', 'echo-v1'],
+      ['/', 'echo-v2', undefined, { method: 'PUT' }],
+      ['/', 404, undefined, { method: 'PATCH' }],
+      ['/', 'echo-v2', undefined, { method: 'PATCH', headers: { version: 'one' } }],
+      ['/', 'echo-v2', undefined, { headers: { version: 'one' } }],
+      ['/', 'echo-v1', undefined, { method: 'DELETE', headers: { version: 'one' } }],
+    ],
+  ],
+  ['HTTPRouteNoBackendRefs', [{ matches: [prefix('/')] }], [['/', 500]]],
+  [
+    'HTTPRouteInvalidBackendRefUnknownKind',
+    [
+      { matches: [prefix('/good')], ...v1 },
+      { backendRefs: [{ group: 'x.example', kind: 'Bucket', name: 'echo-v1', port: 80 }] },
+    ],
+    [
+      ['/', 500],
+      ['/good', 'echo-v1'],
+    ],
+  ],
+];
+
 describe('mesh conformance', () => {
   test('MeshBasic', async () => {
     configure();
     assert.equal((await ask('/')).status, 200);
   });
 
-  for (const [name, rules, rows] of tables) {
+  for (const [name, rules, rows] of [...tables, ...ofGateways]) {
     test(name, async () => {
       configure(route(rules));
       await check(rows);
