@@ -2956,6 +2956,14 @@ export const descriptor = {
            "type": "bool",
            "id": 10,
            "protoName": "no_cluster"
+          },
+          "rewrite": {
+           "type": "Rewrite",
+           "id": 11
+          },
+          "redirect": {
+           "type": "Redirect",
+           "id": 12
           }
          }
         },

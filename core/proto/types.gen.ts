@@ -983,6 +983,8 @@ export interface L7RouteBackend {
   protocol: number;
   subset: string;
   noCluster: boolean;
+  rewrite?: L7Rewrite | null;
+  redirect?: L7Redirect | null;
 }
 
 /** ambientlite.waypoint.v1.RouteFilters */

@@ -221,12 +221,19 @@ function readBackends(world: World, route: RouteFacts, rule: unknown, notes: Rul
   let broken = false;
   const backends = list(field(rule, 'backendRefs')).map((b) => {
     const own = readFilters(world, route, field(b, 'filters'), notes);
-    const { requestHeaders, responseHeaders } = own.filters;
-    broken ||= own.broken;
+    const { requestHeaders, responseHeaders, rewrite, redirect, cors, mirrors = [] } = own.filters;
+    const ofRules = cors ? 'CORS' : mirrors.length > 0 ? 'RequestMirror' : undefined;
+    if (ofRules !== undefined) {
+      const message = `filter ${ofRules} is for rules, and not for a backendRef`;
+      notes.push({ reason: 'InvalidFilter', message });
+    }
+    broken ||= own.broken || ofRules !== undefined;
     return {
       ...readBackend(world, route, b, notes),
       ...(requestHeaders && { requestHeaders }),
       ...(responseHeaders && { responseHeaders }),
+      ...(rewrite && { rewrite }),
+      ...(redirect && { redirect }),
     };
   });
   return { backends, broken };

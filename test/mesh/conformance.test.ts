@@ -9,10 +9,9 @@ import { after, before, describe, test } from 'node:test';
 import tls from 'node:tls';
 import type { KubeObject } from '../../core/kube/index.ts';
 import { namespacedHost } from '../../core/model/index.ts';
-import { ClusterState, type Kind, nothingTouched } from '../../istiod-lite/cluster/index.ts';
-import { type GatewayKind, GatewayState, serviceConfigs } from '../../istiod-lite/gateway/index.ts';
 import { claimBlock } from '../kit/addresses.ts';
 import { testService, testWorkload } from '../kit/mesh.ts';
+import { configureFrom, shopObject as object } from '../kit/objects.ts';
 import { startTestWaypoint, type TestWaypoint } from '../kit/waypoint.ts';
 
 const at = await claimBlock();
@@ -22,13 +21,6 @@ const vips: Readonly<Record<string, string>> = {
   'echo-v1': at(102),
   'echo-v2': at(103),
   'echo-v3': at(104),
-};
-const settings = {
-  clusterId: 'Kubernetes',
-  trustDomain: 'cluster.local',
-  clusterDomain: 'cluster.local',
-  rootNamespace: 'istio-system',
-  network: '',
 };
 let w: TestWaypoint;
 
@@ -81,40 +73,13 @@ const ports = [
   { name: 'any', port: 9444, targetPort: 9443 },
   { name: 'grpc', port: 7070, targetPort: 7070, appProtocol: 'kubernetes.io/h2c' },
 ];
-const object = (kind: string, name: string, more: object, namespace = 'shop'): KubeObject => ({
-  kind,
-  metadata: { name, namespace, uid: `uid-${name}`, generation: 1 },
-  ...more,
-});
-const base: readonly KubeObject[] = [
-  {
-    kind: 'Namespace',
-    metadata: { name: 'shop', labels: { 'istio.io/use-waypoint': 'waypoint' } },
-  },
-  object('Gateway', 'waypoint', {
-    spec: {
-      gatewayClassName: 'istio-waypoint',
-      listeners: [{ name: 'mesh', port: 15008, protocol: 'HBONE' }],
-    },
-  }),
-  ...Object.keys(vips).map((name) =>
-    object('Service', name, { spec: { clusterIP: vips[name], ports } }),
-  ),
-];
+const base: readonly KubeObject[] = Object.keys(vips).map((name) =>
+  object('Service', name, { spec: { clusterIP: vips[name], ports } }),
+);
 
 /** The waypoint knows these routes and no others. */
 function configure(...routes: readonly KubeObject[]): void {
-  const cluster = new ClusterState('istio-system', 'default');
-  const gateways = new GatewayState();
-  for (const o of [...base, ...routes]) {
-    const kind = o.kind ?? '';
-    if (kind === 'Namespace' || kind === 'Service')
-      cluster.apply(kind as Kind, 'ADDED', o, nothingTouched());
-    else gateways.apply(kind as GatewayKind, 'ADDED', o);
-  }
-  for (const { config } of serviceConfigs({ cluster, gateways, settings })) {
-    w.configure((config.hostname ?? '').split('.', 1)[0] ?? '', config);
-  }
+  configureFrom(w, [...base, ...routes]);
 }
 
 interface Ask {
@@ -152,7 +117,9 @@ async function ask(path: string, o: Ask = {}): Promise<Got> {
   };
 }
 
-async function grpc(headers: Readonly<Record<string, string>> = {}): Promise<Seen> {
+async function grpcAnswer(
+  headers: Readonly<Record<string, string>>,
+): Promise<http2.IncomingHttpHeaders> {
   const socket = await w.connect(`${vips['echo'] ?? ''}:7070`);
   const session = http2.connect('http://echo:7070', { createConnection: () => socket });
   const stream = session.request({
@@ -167,8 +134,10 @@ async function grpc(headers: Readonly<Record<string, string>> = {}): Promise<See
     stream.once('error', reject);
   });
   session.destroy();
-  return JSON.parse(String(answer['x-seen'])) as Seen;
+  return answer;
 }
+const grpc = async (headers: Readonly<Record<string, string>> = {}): Promise<Seen> =>
+  JSON.parse(String((await grpcAnswer(headers))['x-seen'])) as Seen;
 
 const parent = (name = 'echo', more: object = {}): object => ({
   group: '',
@@ -790,6 +759,63 @@ describe('mesh conformance', () => {
       [add.app, add.headers['x-header-add']?.replace(', ', ',')],
       ['echo-v2', 'old,new'],
     );
+  });
+
+  /** The application, or the gRPC status. */
+  const grpcAsk = async (path: string, headers: Readonly<Record<string, string>> = {}) => {
+    const answer = await grpcAnswer({ ':path': path, ...headers });
+    const seen = answer['x-seen'];
+    return seen === undefined ? answer['grpc-status'] : (JSON.parse(String(seen)) as Seen).app;
+  };
+
+  test('GRPCExactMethodMatching', async () => {
+    const method = (name: string): object => ({ method: { service: 'echo.Echo', method: name } });
+    configure(
+      grpcRoute([
+        { matches: [method('Say')], backendRefs: [grpcTo('echo-v1')] },
+        { matches: [method('SayTwo')], backendRefs: [grpcTo('echo-v2')] },
+      ]),
+    );
+    assert.equal(await grpcAsk('/echo.Echo/Say'), 'echo-v1');
+    assert.equal(await grpcAsk('/echo.Echo/SayTwo'), 'echo-v2');
+    assert.equal(await grpcAsk('/echo.Echo/SayThree'), '12');
+    assert.equal(await grpcAsk('/echo.Echo/Say/More'), '12');
+  });
+
+  test('GRPCRouteHeaderMatching', async () => {
+    const two = { headers: [...named('version', 'two'), ...named('color', 'orange')] };
+    configure(
+      grpcRoute([
+        { matches: [header('version', 'one')], backendRefs: [grpcTo('echo-v1')] },
+        { matches: [two], backendRefs: [grpcTo('echo-v2')] },
+      ]),
+    );
+    const say = (headers: Readonly<Record<string, string>>) => grpcAsk('/echo.Echo/Say', headers);
+    assert.equal(await say({ version: 'one' }), 'echo-v1');
+    assert.equal(await say({ version: 'two', color: 'orange' }), 'echo-v2');
+    assert.equal(await say({ version: 'two' }), '12');
+    assert.equal(await say({}), '12');
+  });
+
+  test('HTTPRouteMatchingAcrossRoutes', async () => {
+    configure(
+      route([{ matches: [prefix('/'), header('version', 'one')], ...v1 }], {}, 'r1'),
+      route(
+        [{ matches: [prefix('/v2'), { ...prefix('/'), ...header('version', 'two') }], ...v2 }],
+        {},
+        'r2',
+      ),
+    );
+    await check([
+      ['/', 'echo-v1'],
+      ['/example', 'echo-v1'],
+      ['/', 'echo-v1', undefined, with_({ version: 'one' })],
+      ['/v2', 'echo-v2'],
+      ['/v2/', 'echo-v2'],
+      ['/v2/example', 'echo-v2'],
+      ['/', 'echo-v2', undefined, with_({ version: 'two' })],
+      ['/v2example', 'echo-v1'],
+    ]);
   });
 
   test('MeshGRPCRouteWeight', async () => {

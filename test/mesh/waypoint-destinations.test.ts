@@ -12,11 +12,10 @@ import { after, before, describe, test } from 'node:test';
 import tls from 'node:tls';
 import type { KubeObject } from '../../core/kube/index.ts';
 import { namespacedHost } from '../../core/model/index.ts';
-import { ClusterState, type Kind, nothingTouched } from '../../istiod-lite/cluster/index.ts';
-import { type GatewayKind, GatewayState, serviceConfigs } from '../../istiod-lite/gateway/index.ts';
 import { claimBlock } from '../kit/addresses.ts';
 import { eventually } from '../kit/eventually.ts';
 import { startMesh, type TestMesh, testService, testWorkload } from '../kit/mesh.ts';
+import { configureFrom, shopObject as object } from '../kit/objects.ts';
 import { startTestWaypoint, type TestWaypoint } from '../kit/waypoint.ts';
 
 const at = await claimBlock();
@@ -24,13 +23,6 @@ const vip = at(101);
 const pods = { 'web-v1': at(11), 'web-v2': at(12) } as const;
 type Pod = keyof typeof pods;
 const serverName = 'web.shop.svc.cluster.local';
-const settings = {
-  clusterId: 'Kubernetes',
-  trustDomain: 'cluster.local',
-  clusterDomain: 'cluster.local',
-  rootNamespace: 'istio-system',
-  network: '',
-};
 /** Service port to where the application listens. */
 const ports = { http: [80, 8080], tls: [443, 8443], mutual: [444, 8444] } as const;
 const more = {
@@ -63,22 +55,7 @@ const stops: (() => void)[] = [];
 let w: TestWaypoint;
 let secrets: KubeObject[] = [];
 
-const object = (kind: string, name: string, rest: object, labels: object = {}): KubeObject => ({
-  kind,
-  metadata: { name, namespace: 'shop', uid: `uid-${name}`, generation: 1, labels } as never,
-  ...rest,
-});
 const base: readonly KubeObject[] = [
-  {
-    kind: 'Namespace',
-    metadata: { name: 'shop', labels: { 'istio.io/use-waypoint': 'waypoint' } },
-  },
-  object('Gateway', 'waypoint', {
-    spec: {
-      gatewayClassName: 'istio-waypoint',
-      listeners: [{ name: 'mesh', port: 15008, protocol: 'HBONE' }],
-    },
-  }),
   object('Service', 'web', {
     spec: {
       clusterIP: vip,
@@ -91,7 +68,7 @@ const base: readonly KubeObject[] = [
     },
   }),
   ...Object.keys(pods).map((name) =>
-    object('Pod', name, { spec: {}, status: {} }, { app: 'web', version: name.slice(4) }),
+    object('Pod', name, { spec: {}, status: {} }, 'shop', { app: 'web', version: name.slice(4) }),
   ),
 ];
 const rule = (trafficPolicy: object | undefined, subsets: readonly object[] = []): KubeObject =>
@@ -114,17 +91,7 @@ const subset = (name: string, trafficPolicy?: object): object => ({
 
 /** The waypoint knows these objects and no others. */
 function configure(...objects: readonly KubeObject[]): void {
-  const cluster = new ClusterState('istio-system', 'default');
-  const gateways = new GatewayState();
-  for (const o of [...base, ...secrets, ...objects]) {
-    const kind = o.kind ?? '';
-    if (kind === 'Namespace' || kind === 'Service' || kind === 'Pod')
-      cluster.apply(kind as Kind, 'ADDED', o, nothingTouched());
-    else gateways.apply(kind as GatewayKind, 'ADDED', o);
-  }
-  for (const { config } of serviceConfigs({ cluster, gateways, settings })) {
-    w.configure((config.hostname ?? '').split('.', 1)[0] ?? '', config);
-  }
+  configureFrom(w, [...base, ...secrets, ...objects]);
 }
 
 async function ask(port: Port = 'http', lines = ''): Promise<{ status: number; seen: Seen }> {

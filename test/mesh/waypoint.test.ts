@@ -167,7 +167,7 @@ describe('HTTP/1.1', () => {
     assert.equal(seen.at(-2)?.body, 'abc');
   });
 
-  test('WebSocket: 101, then bytes both ways', async () => {
+  test('HTTPRouteBackendProtocolWebSocket: 101, then bytes both ways', async () => {
     const ask =
       'GET /ws HTTP/1.1\r\nhost: web\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\n';
     const text = await w.exchange(`${vip(1)}:80`, `${ask}ping-pong`, (t) =>

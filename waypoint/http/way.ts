@@ -16,7 +16,7 @@ import {
   type LocalReply,
   type RequestHead,
 } from './exchange.ts';
-import { changeHeaders, changeRequest } from './filters.ts';
+import { changeHeaders, changeRequest, redirect, rewrite } from './filters.ts';
 import { reply } from './local-reply.ts';
 
 export interface Way {
@@ -99,6 +99,12 @@ function pinnedTo(ctx: WaypointContext, all: readonly Backend[], id: string): Pi
   return undefined;
 }
 
+/** By filters of the backend, after those of the rule. */
+function changed(head: RequestHead, b: Backend, prefix: string): RequestHead {
+  const after = b.requestHeaders ? changeRequest(head, b.requestHeaders) : head;
+  return b.rewrite ? rewrite(after, prefix, b.rewrite) : after;
+}
+
 export function wayOf(ctx: WaypointContext, x: Exchange): Way | LocalReply {
   const { rule, connection: c } = x;
   const session = rule?.session;
@@ -110,8 +116,11 @@ export function wayOf(ctx: WaypointContext, x: Exchange): Way | LocalReply {
   const cluster = forName(ctx.view, backend?.cluster ?? c.port.cluster, x.head.authority);
   if (!cluster) return lost[503];
   const declared = backend?.protocol ?? c.port.protocol;
-  const { requestHeaders, responseHeaders } = backend ?? {};
-  const head = requestHeaders ? changeRequest(x.upstream, requestHeaders) : x.upstream;
+  if (rule && backend?.redirect) {
+    return redirect(x.head, rule.prefix, backend.redirect, c.target.port, c.edge?.scheme);
+  }
+  const { responseHeaders } = backend ?? {};
+  const head = backend ? changed(x.upstream, backend, rule?.prefix ?? '') : x.upstream;
   const source = cluster.policy.hash;
   const hashed = source && hashOf(source, x.head, c.source.ip, ctx.random);
   return {

@@ -15,6 +15,8 @@ export interface Backend {
   readonly protocol: PortClass;
   readonly requestHeaders: wire.L7HeaderChange | undefined;
   readonly responseHeaders: wire.L7HeaderChange | undefined;
+  readonly rewrite: wire.L7Rewrite | undefined;
+  readonly redirect: wire.L7Redirect | undefined;
 }
 
 const classes: Record<number, PortClass> = {
@@ -34,5 +36,7 @@ export function compileBackend(b: wire.L7RouteBackend, c: CompileContext): Backe
     protocol: classOf(b.protocol),
     requestHeaders: b.requestHeaders ?? undefined,
     responseHeaders: b.responseHeaders ?? undefined,
+    rewrite: b.rewrite ?? undefined,
+    redirect: b.redirect ?? undefined,
   };
 }
