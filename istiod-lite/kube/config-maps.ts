@@ -19,8 +19,10 @@ export class NamespaceConfigMaps {
   readonly #clock: Clock;
   readonly #log: Log;
   readonly #namespaces = new Set<string>();
+  /** What is there, as far as we know. */
   readonly #written = new Map<string, string>();
-  readonly #busy = new Set<string>();
+  /** Being written; true = the watch has told of it meanwhile. */
+  readonly #busy = new Map<string, boolean>();
   #stopWatch: (() => void) | undefined;
 
   constructor(kube: KubeClient, what: PublishedText, clock: Clock, log: Log) {
@@ -36,6 +38,7 @@ export class NamespaceConfigMaps {
       const text = (o['data'] as Record<string, string> | undefined)?.[this.#what.key] ?? '';
       if (gone) this.#written.delete(namespace);
       else this.#written.set(namespace, text);
+      if (this.#busy.has(namespace)) this.#busy.set(namespace, true);
       this.#look(namespace);
     };
     this.#stopWatch = this.#kube.watch(
@@ -67,9 +70,11 @@ export class NamespaceConfigMaps {
     if (!this.#namespaces.has(namespace) || this.#busy.has(namespace)) return;
     const text = this.#what.text();
     if (text === undefined || this.#written.get(namespace) === text) return;
-    this.#busy.add(namespace);
+    this.#busy.set(namespace, false);
     this.#write(namespace, text).then(
       () => {
+        // The answer to a write may come after the news that somebody has deleted it since: then the news counts.
+        if (this.#busy.get(namespace) === false) this.#written.set(namespace, text);
         this.#busy.delete(namespace);
         this.#look(namespace);
       },
@@ -102,6 +107,5 @@ export class NamespaceConfigMaps {
         kind: 'merge',
       });
     }
-    this.#written.set(namespace, text);
   }
 }
