@@ -9,15 +9,8 @@ import { backendTlsStatus } from './backend-tls-status.ts';
 import type { World } from './binding.ts';
 import { serviceConfigs } from './service-config.ts';
 import { sendersIn } from './policy-ancestors.ts';
-import { worldOf } from './testkit.ts';
+import { testSettings as settings, worldOf } from './testkit.ts';
 
-const settings = {
-  clusterId: 'Kubernetes',
-  trustDomain: 'cluster.local',
-  clusterDomain: 'cluster.local',
-  rootNamespace: 'istio-system',
-  network: '',
-};
 const now = '2026-01-01T00:00:00Z';
 const object = (kind: string, name: string, more: object, meta: object = {}): KubeObject => ({
   kind,

@@ -6,15 +6,8 @@ import { backendTrafficStatus } from './backend-traffic.ts';
 import { clusterFor } from './destination-rules.ts';
 import { sendersIn } from './policy-ancestors.ts';
 import { serviceConfigs } from './service-config.ts';
-import { worldOf } from './testkit.ts';
+import { testSettings as settings, worldOf } from './testkit.ts';
 
-const settings = {
-  clusterId: 'Kubernetes',
-  trustDomain: 'cluster.local',
-  clusterDomain: 'cluster.local',
-  rootNamespace: 'istio-system',
-  network: '',
-};
 const object = (kind: string, name: string, spec: object, meta: object = {}): KubeObject => ({
   kind,
   metadata: { name, namespace: 'shop', uid: `uid-${name}`, generation: 1, ...meta },

@@ -7,22 +7,10 @@ import type { World } from './binding.ts';
 import { withWaypoints } from './references.ts';
 import { serviceConfigs } from './service-config.ts';
 import { serviceStatus } from './status-plan.ts';
-import { worldOf } from './testkit.ts';
+import { testSettings as settings, shopObject as object, worldOf } from './testkit.ts';
 
-const settings = {
-  clusterId: 'Kubernetes',
-  trustDomain: 'cluster.local',
-  clusterDomain: 'cluster.local',
-  rootNamespace: 'istio-system',
-  network: '',
-};
 type Labels = Record<string, string>;
 
-const object = (kind: string, name: string, more: object, meta: object = {}): KubeObject => ({
-  kind,
-  metadata: { name, namespace: 'shop', uid: `uid-${name}`, generation: 1, ...meta },
-  ...more,
-});
 const namespace = (name: string, labels: Labels = {}, annotations: Labels = {}): KubeObject => ({
   kind: 'Namespace',
   metadata: { name, labels, annotations },

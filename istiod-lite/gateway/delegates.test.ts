@@ -5,15 +5,8 @@ import type { KubeObject } from '../../core/kube/index.ts';
 import { L7PathKind } from '../../core/proto/index.ts';
 import { virtualServiceStatus } from './rule-status.ts';
 import { serviceConfigs } from './service-config.ts';
-import { worldOf } from './testkit.ts';
+import { testSettings as settings, worldOf } from './testkit.ts';
 
-const settings = {
-  clusterId: 'Kubernetes',
-  trustDomain: 'cluster.local',
-  clusterDomain: 'cluster.local',
-  rootNamespace: 'istio-system',
-  network: '',
-};
 const object = (kind: string, name: string, more: object, namespace = 'shop'): KubeObject => ({
   kind,
   metadata: { name, namespace, uid: `uid-${name}`, generation: 1 },

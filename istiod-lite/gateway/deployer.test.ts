@@ -8,15 +8,7 @@ import { eventually } from '../../test/kit/eventually.ts';
 import { Deployer } from './deployer.ts';
 import { gatewayStatus } from './gateway-status.ts';
 import { readParameters } from './parameters.ts';
-import { worldOf } from './testkit.ts';
-
-const settings = {
-  clusterId: 'Kubernetes',
-  trustDomain: 'cluster.local',
-  clusterDomain: 'cluster.local',
-  rootNamespace: 'istio-system',
-  network: '',
-};
+import { testSettings as settings, worldOf } from './testkit.ts';
 
 const gatewayOf = (infrastructure?: object): KubeObject => ({
   kind: 'Gateway',

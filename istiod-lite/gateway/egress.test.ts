@@ -15,21 +15,14 @@ import { withWaypoints } from './references.ts';
 import { destinationRuleStatus } from './rule-status.ts';
 import { serviceConfigs } from './service-config.ts';
 import { entryStatus, policyStatus, routeStatus } from './status-plan.ts';
-import { worldOf } from './testkit.ts';
+import {
+  testSettings as settings,
+  shopObject as object,
+  waypointObjects,
+  worldOf,
+} from './testkit.ts';
 
-const settings = {
-  clusterId: 'Kubernetes',
-  trustDomain: 'cluster.local',
-  clusterDomain: 'cluster.local',
-  rootNamespace: 'istio-system',
-  network: '',
-};
 const now = '2026-01-01T00:00:00Z';
-const object = (kind: string, name: string, more: object, meta: object = {}): KubeObject => ({
-  kind,
-  metadata: { name, namespace: 'shop', uid: `uid-${name}`, generation: 1, ...meta },
-  ...more,
-});
 const bound = { labels: { 'istio.io/use-waypoint': 'egress' } };
 const entry = (meta: object = bound): KubeObject =>
   object(
@@ -48,33 +41,7 @@ const entry = (meta: object = bound): KubeObject =>
     },
     meta,
   );
-const gateway: KubeObject[] = [
-  { kind: 'Namespace', metadata: { name: 'shop' } },
-  {
-    kind: 'GatewayClass',
-    metadata: { name: 'istio-waypoint' },
-    spec: { controllerName: 'istio.io/mesh-controller' },
-  },
-  object('Gateway', 'egress', {
-    spec: {
-      gatewayClassName: 'istio-waypoint',
-      listeners: [{ name: 'mesh', port: 15008, protocol: 'HBONE' }],
-    },
-    status: { addresses: [{ type: 'Hostname', value: 'egress.shop.svc.cluster.local' }] },
-  }),
-  object(
-    'Service',
-    'egress',
-    { spec: { clusterIP: '10.0.0.9', ports: [{ port: 15008 }] } },
-    { labels: { 'gateway.istio.io/managed': 'istio.io-mesh-controller' } },
-  ),
-  object(
-    'EndpointSlice',
-    'egress-1',
-    { endpoints: [{ addresses: ['10.1.0.1'], conditions: { ready: true } }], ports: [] },
-    { labels: { 'kubernetes.io/service-name': 'egress' } },
-  ),
-];
+const gateway = waypointObjects('egress');
 function world(...objects: readonly KubeObject[]): World {
   return worldOf(settings, [...gateway, ...objects]);
 }

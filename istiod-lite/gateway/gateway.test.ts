@@ -10,21 +10,7 @@ import { planDeployment } from './deploy-plan.ts';
 import { serviceConfigs } from './service-config.ts';
 import { gatewayStatus } from './gateway-status.ts';
 import { policyStatus, routeStatus, serviceStatus } from './status-plan.ts';
-import { worldOf } from './testkit.ts';
-
-const settings = {
-  clusterId: 'Kubernetes',
-  trustDomain: 'cluster.local',
-  clusterDomain: 'cluster.local',
-  rootNamespace: 'istio-system',
-  network: '',
-};
-
-const object = (kind: string, name: string, more: object = {}, meta: object = {}): KubeObject => ({
-  kind,
-  metadata: { name, namespace: 'shop', uid: `uid-${name}`, generation: 1, ...meta },
-  ...more,
-});
+import { testSettings as settings, shopObject as object, worldOf } from './testkit.ts';
 
 const namespace = (labels: Record<string, string>): KubeObject => ({
   kind: 'Namespace',

@@ -14,22 +14,10 @@ import { gatewayStatus } from './gateway-status.ts';
 import { readGateway, readRoute, type RouteKind } from './objects.ts';
 import { serviceConfigs } from './service-config.ts';
 import { routeStatus } from './status-plan.ts';
-import { worldOf } from './testkit.ts';
+import { testSettings as settings, shopObject as object, worldOf } from './testkit.ts';
 
-const settings = {
-  clusterId: 'Kubernetes',
-  trustDomain: 'cluster.local',
-  clusterDomain: 'cluster.local',
-  rootNamespace: 'istio-system',
-  network: '',
-};
 const now = '2026-01-01T00:00:00Z';
 
-const object = (kind: string, name: string, more: object = {}, meta: object = {}): KubeObject => ({
-  kind,
-  metadata: { name, namespace: 'shop', uid: `uid-${name}`, generation: 1, ...meta },
-  ...more,
-});
 const namespace = (name: string, labels: object = {}): KubeObject => ({
   kind: 'Namespace',
   metadata: { name, labels: labels as Record<string, string> },

@@ -10,21 +10,8 @@ import type { World } from './binding.ts';
 import { clusterFor, rulesFor } from './destination-rules.ts';
 import { destinationRuleStatus, virtualServiceStatus } from './rule-status.ts';
 import { serviceConfigs } from './service-config.ts';
-import { worldOf } from './testkit.ts';
+import { testSettings as settings, shopObject as object, worldOf } from './testkit.ts';
 
-const settings = {
-  clusterId: 'Kubernetes',
-  trustDomain: 'cluster.local',
-  clusterDomain: 'cluster.local',
-  rootNamespace: 'istio-system',
-  network: '',
-};
-
-const object = (kind: string, name: string, more: object = {}, meta: object = {}): KubeObject => ({
-  kind,
-  metadata: { name, namespace: 'shop', uid: `uid-${name}`, generation: 1, ...meta },
-  ...more,
-});
 const service = (name: string, ports: readonly number[] = [80]): KubeObject =>
   object('Service', name, {
     spec: {

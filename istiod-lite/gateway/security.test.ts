@@ -11,15 +11,8 @@ import { noMeshConfig, readMeshConfig } from './mesh-config.ts';
 import { rateLimitStatus } from './rate-limit-status.ts';
 import { providerFault, securityFor } from './security.ts';
 import { policiesAtStake } from './targets.ts';
-import { worldOf } from './testkit.ts';
+import { testSettings as settings, worldOf } from './testkit.ts';
 
-const settings = {
-  clusterId: 'Kubernetes',
-  trustDomain: 'cluster.local',
-  clusterDomain: 'cluster.local',
-  rootNamespace: 'istio-system',
-  network: '',
-};
 const targetRefs = [{ kind: 'Service', group: '', name: 'web' }];
 const object = (kind: string, name: string, spec: object, meta: object = {}): KubeObject => ({
   kind,

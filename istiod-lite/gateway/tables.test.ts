@@ -6,15 +6,8 @@ import { nothingTouched } from '../cluster/index.ts';
 import { destinationRuleStatus, virtualServiceStatus } from './rule-status.ts';
 import { serviceConfigs } from './service-config.ts';
 import { ByHost, perState } from './tables.ts';
-import { worldOf } from './testkit.ts';
+import { testSettings as settings, worldOf } from './testkit.ts';
 
-const settings = {
-  clusterId: 'Kubernetes',
-  trustDomain: 'cluster.local',
-  clusterDomain: 'cluster.local',
-  rootNamespace: 'istio-system',
-  network: '',
-};
 const object = (kind: string, name: string, spec: object): KubeObject => ({
   kind,
   metadata: { name, namespace: 'shop', uid: name, generation: 1 } as never,

@@ -10,7 +10,11 @@ import { leafProfile, makeCa, makeCert, type TestCert } from '../../certs/testki
 import type { KubeObject } from '../../core/kube/index.ts';
 import { namespacedHost } from '../../core/model/index.ts';
 import { serviceConfigs } from '../../istiod-lite/gateway/index.ts';
-import { worldOf } from '../../istiod-lite/gateway/testkit.ts';
+import {
+  testSettings as settings,
+  shopObject as object,
+  worldOf,
+} from '../../istiod-lite/gateway/testkit.ts';
 import { claimBlock } from '../kit/addresses.ts';
 import { testService, testWorkload } from '../kit/mesh.ts';
 import {
@@ -21,13 +25,6 @@ import {
 } from '../kit/waypoint.ts';
 
 const at = await claimBlock();
-const settings = {
-  clusterId: 'Kubernetes',
-  trustDomain: 'cluster.local',
-  clusterDomain: 'cluster.local',
-  rootNamespace: 'istio-system',
-  network: '',
-};
 const uri = 'spiffe://outside.example/backend';
 let w: TestWaypoint;
 let g: TestIngress;
@@ -36,11 +33,6 @@ let server: https.Server;
 /** Requests that arrived, by server name and Host. */
 let seen: string[] = [];
 
-const object = (kind: string, name: string, more: object, meta: object = {}): KubeObject => ({
-  kind,
-  metadata: { name, namespace: 'shop', uid: `uid-${name}`, generation: 1, ...meta },
-  ...more,
-});
 const klass = (name: string, controller: string): KubeObject => ({
   kind: 'GatewayClass',
   metadata: { name },

@@ -9,9 +9,10 @@ import { after, before, describe, test } from 'node:test';
 import tls from 'node:tls';
 import type { KubeObject } from '../../core/kube/index.ts';
 import { namespacedHost } from '../../core/model/index.ts';
+import { shopObject as object } from '../../istiod-lite/gateway/testkit.ts';
 import { claimBlock } from '../kit/addresses.ts';
 import { testService, testWorkload } from '../kit/mesh.ts';
-import { configureFrom, shopObject as object } from '../kit/objects.ts';
+import { configureFrom } from '../kit/objects.ts';
 import { startTestWaypoint, type TestWaypoint } from '../kit/waypoint.ts';
 
 const at = await claimBlock();
@@ -152,7 +153,7 @@ const route = (
   name = 'r',
   namespace = 'shop',
 ): KubeObject =>
-  object('HTTPRoute', name, { spec: { parentRefs: [parent()], rules, ...more } }, namespace);
+  object('HTTPRoute', name, { spec: { parentRefs: [parent()], rules, ...more } }, { namespace });
 const path = (type: string, value: string): object => ({ path: { type, value } });
 const prefix = (value: string): object => path('PathPrefix', value);
 const named = (name: string, value: string): object[] => [{ name, value }];
@@ -666,7 +667,7 @@ describe('mesh conformance', () => {
             ],
           },
         },
-        'consumer',
+        { namespace: 'consumer' },
       ),
     );
     const other = await ask('/', { service: 'echo-v1' });

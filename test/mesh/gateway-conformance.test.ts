@@ -7,9 +7,10 @@ import http2 from 'node:http2';
 import type net from 'node:net';
 import { after, before, beforeEach, test } from 'node:test';
 import type { KubeObject } from '../../core/kube/index.ts';
+import { shopObject as object } from '../../istiod-lite/gateway/testkit.ts';
 import { claimBlock } from '../kit/addresses.ts';
 import { eventually } from '../kit/eventually.ts';
-import { configureFrom, shopObject as object } from '../kit/objects.ts';
+import { configureFrom } from '../kit/objects.ts';
 import { startTestWaypoint, type TestWaypoint } from '../kit/waypoint.ts';
 
 const at = await claimBlock();

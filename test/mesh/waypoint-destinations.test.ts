@@ -12,10 +12,11 @@ import { after, before, describe, test } from 'node:test';
 import tls from 'node:tls';
 import type { KubeObject } from '../../core/kube/index.ts';
 import { namespacedHost } from '../../core/model/index.ts';
+import { shopObject as object } from '../../istiod-lite/gateway/testkit.ts';
 import { claimBlock } from '../kit/addresses.ts';
 import { eventually } from '../kit/eventually.ts';
 import { startMesh, type TestMesh, testService, testWorkload } from '../kit/mesh.ts';
-import { configureFrom, shopObject as object } from '../kit/objects.ts';
+import { configureFrom } from '../kit/objects.ts';
 import { startTestWaypoint, type TestWaypoint } from '../kit/waypoint.ts';
 
 const at = await claimBlock();
@@ -68,7 +69,12 @@ const base: readonly KubeObject[] = [
     },
   }),
   ...Object.keys(pods).map((name) =>
-    object('Pod', name, { spec: {}, status: {} }, 'shop', { app: 'web', version: name.slice(4) }),
+    object(
+      'Pod',
+      name,
+      { spec: {}, status: {} },
+      { labels: { app: 'web', version: name.slice(4) } },
+    ),
   ),
 ];
 const rule = (trafficPolicy: object | undefined, subsets: readonly object[] = []): KubeObject =>

@@ -21,7 +21,12 @@ import type { KubeObject } from '../../core/kube/index.ts';
 import { planEntryStatuses, Translator } from '../../istiod-lite/translate/index.ts';
 import { nothingTouched } from '../../istiod-lite/cluster/index.ts';
 import { serviceConfigs, type World } from '../../istiod-lite/gateway/index.ts';
-import { worldOf } from '../../istiod-lite/gateway/testkit.ts';
+import {
+  testSettings as settings,
+  shopObject as object,
+  waypointObjects,
+  worldOf,
+} from '../../istiod-lite/gateway/testkit.ts';
 import { withWaypoints } from '../../istiod-lite/gateway/references.ts';
 import { planDns } from '../../ztunnel/dns/plan.ts';
 import { claimBlock } from '../kit/addresses.ts';
@@ -32,13 +37,6 @@ import { startTestWaypoint, type TestWaypoint } from '../kit/waypoint.ts';
 
 const at = await claimBlock();
 const ip = (text: string): IpAddress => parseIp(text) ?? assert.fail(text);
-const settings = {
-  clusterId: 'Kubernetes',
-  trustDomain: 'cluster.local',
-  clusterDomain: 'cluster.local',
-  rootNamespace: 'istio-system',
-  network: '',
-};
 const hexByte = (n: string): string => Number(n).toString(16).padStart(2, '0');
 const [podAddress, serviceAddress, forbidden] = [at(30), at(31), at(32)];
 const stops: (() => void)[] = [];
@@ -103,11 +101,6 @@ const app = (name: string) =>
     res.end(`${name} ${req.headers.host}`);
   });
 
-const object = (kind: string, name: string, more: object, meta: object = {}): KubeObject => ({
-  kind,
-  metadata: { name, namespace: 'shop', uid: `uid-${name}`, generation: 1, ...meta },
-  ...more,
-});
 const bound = { labels: { 'istio.io/use-waypoint': 'waypoint' } };
 const entry = (targetPort: number, tlsPort: number, labels: object = bound): KubeObject =>
   object(
@@ -128,33 +121,7 @@ const entry = (targetPort: number, tlsPort: number, labels: object = bound): Kub
     },
     labels,
   );
-const gateway: KubeObject[] = [
-  { kind: 'Namespace', metadata: { name: 'shop' } },
-  {
-    kind: 'GatewayClass',
-    metadata: { name: 'istio-waypoint' },
-    spec: { controllerName: 'istio.io/mesh-controller' },
-  },
-  object('Gateway', 'waypoint', {
-    spec: {
-      gatewayClassName: 'istio-waypoint',
-      listeners: [{ name: 'mesh', port: 15008, protocol: 'HBONE' }],
-    },
-    status: { addresses: [{ type: 'Hostname', value: 'waypoint.shop.svc.cluster.local' }] },
-  }),
-  object(
-    'Service',
-    'waypoint',
-    { spec: { clusterIP: '10.0.0.9', ports: [{ port: 15008 }] } },
-    { labels: { 'gateway.istio.io/managed': 'istio.io-mesh-controller' } },
-  ),
-  object(
-    'EndpointSlice',
-    'waypoint-1',
-    { endpoints: [{ addresses: ['10.1.0.1'], conditions: { ready: true } }], ports: [] },
-    { labels: { 'kubernetes.io/service-name': 'waypoint' } },
-  ),
-];
+const gateway = waypointObjects('waypoint');
 
 /** The world after the control plane has given addresses. */
 function settled(objects: readonly KubeObject[], wildcardTls: boolean): World {
